@@ -1,0 +1,253 @@
+"""The claims machinery: judging, files, records, what makes a run fail."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from utils import claims, results, run, show
+from utils.claims import Claim, ClaimError
+
+BASE = {
+    "id": "accuracy",
+    "statement": "The model classifies.",
+    "paper": 80.0,
+    "source": "Table 1",
+    "read": "paper",
+    "protocol": {"split": "fixed", "seeds": 3, "metric": "accuracy", "selection": "last epoch"},
+    "kind": "interval",
+    "tolerance": 1.0,
+    "reason": "a reason",
+    "expected": {"quick": "reproduced", "full": "reproduced"},
+}
+
+
+def claim(**changes) -> Claim:
+    return Claim(**{**BASE, **changes})
+
+
+def write(folder, *entries, **changes):
+    content = {
+        "chapter": "sample",
+        "title": "A sample",
+        "paper": "key",
+        "data": ["cora"],
+        "claims": list(entries),
+    }
+    (folder / "sample.yml").write_text(yaml.safe_dump(content | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "values", "verdict"),
+    [
+        ({}, [79.0, 80.0, 82.4], "reproduced"),
+        ({}, [81.0], "reproduced"),
+        ({}, [81.5], "close"),
+        ({}, [78.0], "close"),
+        ({}, [82.1], "not reproduced"),
+        ({}, None, "not run"),
+        ({"kind": "at least"}, [95.0], "reproduced"),
+        ({"kind": "at least"}, [78.5], "close"),
+        ({"kind": "at least"}, [77.0], "not reproduced"),
+        ({"kind": "at most"}, [3.0], "reproduced"),
+        ({"kind": "at most"}, [81.9], "close"),
+        ({"kind": "at most"}, [83.0], "not reproduced"),
+        ({"kind": "exact", "tolerance": 0.0}, [80.0], "reproduced"),
+        ({"kind": "exact", "tolerance": 0.0}, [80.0, 81.0], "not reproduced"),
+        ({"kind": "ordering", "wins": 1.0}, [1.0, 0.5, 2.0], "reproduced"),
+        ({"kind": "ordering", "wins": 1.0}, [1.0, 0.0, 2.0], "not reproduced"),
+        ({"kind": "ordering", "wins": 0.8}, [1.0] * 8 + [-1.0] * 2, "reproduced"),
+        ({"kind": "ordering", "wins": 0.8}, [1.0] * 6 + [-1.0] * 4, "close"),
+        ({"kind": "ordering", "wins": 0.8}, [1.0] * 5 + [-1.0] * 5, "not reproduced"),
+        ({"kind": "trend", "paper": 2.0, "tolerance": 0.1}, [[1, 3], [10, 300], [100, 30000]], "reproduced"),
+        (
+            {"kind": "trend", "paper": 1.0, "tolerance": 0.1},
+            [[1, 3], [10, 300], [100, 30000]],
+            "not reproduced",
+        ),
+        ({"kind": "trend", "paper": None, "direction": "increasing"}, [[1, 2], [3, 9], [2, 4]], "reproduced"),
+        (
+            {"kind": "trend", "paper": None, "direction": "decreasing", "tolerance": 0},
+            [[1, 2], [2, 4]],
+            "not reproduced",
+        ),
+    ],
+)
+def test_verdicts(changes, values, verdict):
+    assert claim(**changes).judge(values) == verdict
+
+
+@given(st.floats(-1e3, 1e3), st.floats(0.1, 50), st.floats(0, 5))
+def test_an_interval_is_judged_by_its_distance_alone(paper, tolerance, widths):
+    value = paper + widths * tolerance
+    expected = "reproduced" if widths <= 1 else "close" if widths <= 2 else "not reproduced"
+    if abs(widths - 1) > 1e-6 and abs(widths - 2) > 1e-6:
+        assert claim(paper=paper, tolerance=tolerance).judge([value]) == expected
+        assert claim(paper=-paper, tolerance=tolerance).judge([-value]) == expected
+
+
+def test_values_are_described_by_mean_and_sample_deviation():
+    assert claim().describe([80.0, 81.0, 82.0]) == "81.0 ± 1.0"
+    assert claim(kind="ordering").describe([1.0, -1.0]) == "1 of 2"
+    assert claim(read="unverified").reported() == "80.0 (unverified)"
+
+
+def test_all_claims_files_of_the_book_are_well_formed():
+    assert claims.chapters()
+    for chapter in claims.chapters():
+        assert claims.load(chapter).claims
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ClaimError, match=r"sample\.yml does not exist"):
+        claims.load("sample", tmp_path)
+
+
+def test_broken_yaml_is_named(tmp_path):
+    (tmp_path / "sample.yml").write_text("claims: [unclosed")
+    with pytest.raises(ClaimError, match=r"sample\.yml is not valid YAML"):
+        claims.load("sample", tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["source", "reason", "protocol", "expected", "read", "tolerance", "paper"])
+def test_a_claim_that_lacks_a_field_is_named(tmp_path, missing):
+    write(tmp_path, {key: value for key, value in BASE.items() if key != missing})
+    with pytest.raises(ClaimError, match=f"'accuracy'.*'{missing}'"):
+        claims.load("sample", tmp_path)
+
+
+def test_unknown_fields_kinds_and_double_ids_are_refused(tmp_path):
+    write(tmp_path, BASE | {"tolerence": 1})
+    with pytest.raises(ClaimError, match="tolerence"):
+        claims.load("sample", tmp_path)
+    write(tmp_path, BASE | {"kind": "roughly"})
+    with pytest.raises(ClaimError, match="roughly"):
+        claims.load("sample", tmp_path)
+    write(tmp_path, BASE, BASE)
+    with pytest.raises(ClaimError, match="twice"):
+        claims.load("sample", tmp_path)
+    write(tmp_path, BASE, chapter="other")
+    with pytest.raises(ClaimError, match="other"):
+        claims.load("sample", tmp_path)
+
+
+def test_a_headline_claim_needs_a_control(tmp_path):
+    write(tmp_path, BASE | {"headline": True})
+    with pytest.raises(ClaimError, match="controls"):
+        claims.load("sample", tmp_path)
+
+
+@pytest.mark.parametrize("values", [math.nan, [1.0, math.inf], [], [[1.0, math.nan]]])
+def test_a_value_that_is_not_a_number_is_refused(values):
+    with pytest.raises(ClaimError, match="accuracy"):
+        claims.checked(values, "accuracy")
+
+
+@pytest.fixture
+def sample(tmp_path, monkeypatch):
+    """A running chapter with one claim on Cora and one control, and an empty folder for results."""
+    write(
+        tmp_path,
+        BASE | {"data": "cora", "headline": True, "controls": [{"id": "mlp", "statement": "no edges"}]},
+    )
+    file = claims.load("sample", tmp_path)
+    monkeypatch.setattr(run.claims, "load", lambda name: file)
+    monkeypatch.setattr(run.datasets, "loaded", {"cora": "real"})
+    monkeypatch.setattr(
+        run.results,
+        "provenance",
+        lambda *_: {
+            "versions": {},
+            "device": "CPU",
+            "wall_seconds": 1.0,
+            "peak_memory_bytes": 1,
+            "date": "2026-01-01",
+        },
+    )
+    return run.Chapter("sample")
+
+
+def test_a_good_run_passes(sample):
+    sample.record("accuracy", [80.0, 80.5])
+    sample.record("accuracy", [55.0], control="mlp")
+    assert "as expected" in repr(sample.finish())
+
+
+def test_an_unexpected_verdict_fails_the_run(sample):
+    sample.record("accuracy", [70.0])
+    sample.record("accuracy", [55.0], control="mlp")
+    with pytest.raises(ClaimError, match=r"accuracy: not reproduced \(70.0\), expected reproduced"):
+        sample.finish()
+
+
+def test_a_control_that_meets_the_claim_fails_the_run(sample):
+    sample.record("accuracy", [80.0])
+    sample.record("accuracy", [80.9], control="mlp")
+    with pytest.raises(ClaimError, match="the control meets the claim"):
+        sample.finish()
+
+
+def test_a_control_or_claim_that_was_not_run_fails_the_run(sample):
+    with pytest.raises(ClaimError, match="accuracy: not run"):
+        sample.finish()
+    sample.record("accuracy", [80.0])
+    with pytest.raises(ClaimError, match="accuracy/mlp: the control was not run"):
+        sample.finish()
+
+
+def test_unknown_claims_and_controls_are_refused_with_the_nearest_name(sample):
+    with pytest.raises(ClaimError, match="did you mean accuracy"):
+        sample.record("acuracy", [1.0])
+    with pytest.raises(ClaimError, match="no control 'rewired'"):
+        sample.record("accuracy", [1.0], control="rewired")
+
+
+def test_stand_ins_are_never_compared(sample, monkeypatch):
+    monkeypatch.setattr(run.datasets, "loaded", {"cora": "stand-in"})
+    sample.record("accuracy", [10.0])
+    assert sample.records == {}
+    assert "not run" in sample.table().text
+    sample.finish()
+
+
+def test_prose_numbers_come_from_the_records_and_stand_between_marks(sample):
+    sample.record("accuracy", [80.0, 82.0])
+    text = sample.say("{accuracy} beside {accuracy.paper}, {ms:.1f} ms", ms=2.04).text
+    assert text == f"{show.measured('81.0 ± 1.4')} beside 80.0, {show.measured('2.0')} ms"
+
+
+def test_a_run_is_written_whole_and_read_back(tmp_path):
+    record = {"chapter": "sample", "profile": "quick", "records": {"a": [1.0]}, "provenance": {"code": {}}}
+    results.save(record, tmp_path)
+    assert results.load("sample", "quick", tmp_path) == record
+    assert [path.name for path in tmp_path.iterdir()] == ["sample.quick.json"]
+    assert results.load("sample", "full", tmp_path) is None
+
+
+def test_nan_is_not_written_and_a_broken_record_is_named(tmp_path):
+    with pytest.raises(ValueError):
+        results.save({"chapter": "sample", "profile": "quick", "records": {"a": [math.nan]}}, tmp_path)
+    assert results.load("sample", "quick", tmp_path) is None
+    (tmp_path / "sample.quick.json").write_text('{"records": ')
+    with pytest.raises(ClaimError, match=r"sample\.quick\.json is not a recorded run"):
+        results.load("sample", "quick", tmp_path)
+
+
+def test_a_record_is_stale_once_the_code_has_changed():
+    chapter = claims.chapters()[0]
+    current = {"provenance": {"code": results.code_hashes(chapter)}}
+    assert results.stale(current) == []
+    changed = {name: "0" for name in current["provenance"]["code"]}
+    assert f"chapters/{chapter}.ipynb" in results.stale({"provenance": {"code": changed}})
+
+
+def test_profiles(monkeypatch):
+    monkeypatch.delenv("WALKTHROUGHS_PROFILE", raising=False)
+    assert run.profile() == "quick"
+    monkeypatch.setenv("WALKTHROUGHS_PROFILE", "fast")
+    with pytest.raises(ValueError, match="one of quick, full"):
+        run.profile()

@@ -1,0 +1,133 @@
+"""Recorded runs: what a run measured and where, one JSON file per chapter and profile.
+
+A record carries hashes of the code that made it, so that a reader is told when the code has moved on.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from utils import notebooks
+from utils.claims import ROOT, ClaimError
+
+FOLDER = ROOT / "data" / "results"
+SHOWS = {"utils.claims", "utils.results", "utils.notebooks", "utils.plots", "utils.show", "utils.colab"}
+PACKAGES = (
+    "torch",
+    "tensorflow",
+    "dgl",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pandas",
+    "matplotlib",
+    "transformers",
+)
+
+
+def load(chapter: str, profile: str, folder: Path = FOLDER) -> dict[str, Any] | None:
+    """The recorded run of a chapter in a profile, or None where none was made.
+
+    Raises:
+        ClaimError: the file is there but is not a record.
+    """
+    path = folder / f"{chapter}.{profile}.json"
+    if not path.exists():
+        return None
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+        run["records"], run["provenance"]["code"], run["profile"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ClaimError(f"data/results/{path.name} is not a recorded run ({error!r}): make the run again") from error
+    return run
+
+
+def save(run: dict[str, Any], folder: Path = FOLDER) -> Path:
+    """Write a run whole or not at all."""
+    text = json.dumps(run, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{run['chapter']}.{run['profile']}.json"
+    part = path.with_suffix(f".{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+    return path
+
+
+def code_hashes(chapter: str) -> dict[str, str]:
+    """Hashes of the chapter's code and of each loaded module of utils, those that only show things left out."""
+    hashes = {f"chapters/{chapter}.ipynb": notebooks.chapter_hash(chapter)}
+    for name, module in sorted(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name.startswith("utils.") and file and name not in SHOWS:
+            path = Path(file).resolve()
+            hashes[path.relative_to(ROOT).as_posix()] = notebooks.code_hash(path.read_text(encoding="utf-8"))
+    return hashes
+
+
+def stale(run: dict[str, Any]) -> list[str]:
+    """The files whose code is not what it was when the run was made; an empty list for a current record."""
+    changed = []
+    for name, recorded in run["provenance"]["code"].items():
+        path = ROOT / name
+        if not path.exists():
+            changed.append(name)
+        elif path.suffix == ".ipynb":
+            changed += [name] if notebooks.chapter_hash(path.stem) != recorded else []
+        elif notebooks.code_hash(path.read_text(encoding="utf-8")) != recorded:
+            changed.append(name)
+    return changed
+
+
+def provenance(chapter: str, device: str, seconds: float) -> dict[str, Any]:
+    """Where, when and with what a run was made: device, versions, commit, code hashes, seconds, peak bytes."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    stamp = {
+        "device": device_name(device),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "versions": versions,
+        "commit": commit(),
+        "code": code_hashes(chapter),
+        "wall_seconds": round(seconds, 1),
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+    if device == "cuda":
+        import torch
+
+        stamp["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated()
+    return stamp
+
+
+def device_name(device: str) -> str:
+    """The name of the processor or accelerator that a run used."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name()
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"CPU, {names[0] if names else platform.processor() or platform.machine()}"
+
+
+def commit() -> str:
+    """The repository's commit, with a plus sign when files were changed since; 'unknown' outside git."""
+    git = ["git", "-C", str(ROOT)]
+    head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
+    if head.returncode:
+        return "unknown"
+    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True).stdout
+    return head.stdout.strip() + ("+" if changed.strip() else "")
