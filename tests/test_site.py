@@ -1,0 +1,209 @@
+"""The built site: it builds without warnings, its links resolve, and every page is opened in a browser."""
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import zipfile
+from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import yaml
+from playwright.sync_api import sync_playwright
+
+from conftest import NO_BROWSER
+
+ROOT = Path(__file__).resolve().parents[1]
+PHONE = {"width": 375, "height": 800}
+
+
+class Page(HTMLParser):
+    """The links, ids and images of a page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.ids: set[str] = set()
+        self.images: list[dict] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.links += [values[key] for key in ("href", "src") if values.get(key)]
+        self.ids |= {values[key] for key in ("id", "name") if values.get(key)}
+        if tag == "img":
+            self.images.append(values)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """The folder of a site that was built just now, with warnings as errors."""
+    out = tmp_path_factory.mktemp("site")
+    jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
+    build = [*jupyter_book, "build", str(ROOT), "-W", "-n", "--keep-going", "-q"]
+    build += ["--path-output", str(out)]
+    done = subprocess.run(build, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return out / "_build" / "html"
+
+
+@pytest.fixture(scope="module")
+def pages(site) -> dict[str, Page]:
+    paths = [path for path in sorted(site.rglob("*.html")) if "_static" not in path.parts]
+    return {path.relative_to(site).as_posix(): Page(path) for path in paths}
+
+
+def chromium() -> str | None:
+    """A browser: the one named by CHROMIUM, one on the path, or playwright's own."""
+    names = [os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome"]
+    found = next((path for name in names if name and (path := shutil.which(name))), None)
+    if found is None:
+        with sync_playwright() as playwright:
+            own = playwright.chromium.executable_path
+        found = own if Path(own).exists() else None
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = chromium()
+    if path is None:
+        pytest.skip(NO_BROWSER)
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+    quiet += ["--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=quiet)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    """The site, served on this machine."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def visits(browser, address, pages) -> dict[str, dict]:
+    """What happened when each page was opened, at the width of a phone."""
+    found = {}
+    context = browser.new_context(viewport=PHONE)
+    for name in pages:
+        page = context.new_page()
+        requests, messages = [], []
+        page.on("request", lambda request, seen=requests: seen.append(request.url))
+        page.on("console", lambda message, seen=messages: seen.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error, seen=messages: seen.append(f"error: {error}"))
+        page.goto(address + name, wait_until="networkidle")
+        page.evaluate("window.MathJax?.startup?.promise")
+        found[name] = {
+            "requests": requests,
+            "messages": [text for text in messages if text.startswith(("error", "warning"))],
+            "width": page.evaluate("document.documentElement.scrollWidth"),
+            "formulas": page.evaluate("document.querySelectorAll('.math').length"),
+            "unset": page.evaluate("document.querySelectorAll('.math:not(:has(mjx-container))').length"),
+            "faulty": page.evaluate("document.querySelectorAll('mjx-merror').length"),
+        }
+        page.close()
+    context.close()
+    return found
+
+
+def test_every_page_of_the_contents_is_built(pages):
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    files = [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
+    assert {f"{file}.html" for file in files} <= set(pages)
+    notebooks = {f"chapters/{path.stem}" for path in (ROOT / "chapters").glob("*.ipynb")}
+    assert notebooks == {file for file in files if file.startswith("chapters/")}
+
+
+def test_internal_links_resolve(site, pages):
+    broken = []
+    for name, page in pages.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (site / name).parent / unquote(parts.path) if parts.path else site / name
+            target = target.resolve()
+            if not target.exists():
+                broken.append(f"{name} -> {link}")
+            elif parts.fragment and target.suffix == ".html":
+                other = pages.get(target.relative_to(site.resolve()).as_posix())
+                if other and unquote(parts.fragment) not in other.ids:
+                    broken.append(f"{name} -> {link}")
+    assert not broken, "\n".join(broken)
+
+
+def test_images_have_alternative_text(pages):
+    silent = {name: [i.get("src") for i in page.images if not i.get("alt")] for name, page in pages.items()}
+    assert not any(silent.values()), silent
+
+
+def test_pages_are_light(site, pages):
+    heavy = {name: size for name in pages if (size := (site / name).stat().st_size) > 3_000_000}
+    assert not heavy
+
+
+def test_helper_archive_is_complete_and_repeatable(site, tmp_path):
+    sys.path.insert(0, str(ROOT / "_ext"))
+    import book
+
+    archive = site / "_static" / "paper-walkthroughs.zip"
+    book.write_helpers(tmp_path / "again.zip")
+    assert archive.read_bytes() == (tmp_path / "again.zip").read_bytes()
+    names = zipfile.ZipFile(archive).namelist()
+    assert {"utils/claims.py", "data/registry.csv", "data/cards.yml", "requirements.txt"} <= set(names)
+    assert not [name for name in names if "__pycache__" in name]
+
+
+def test_no_page_asks_another_host(visits, address):
+    asked = {url for visit in visits.values() for url in visit["requests"]}
+    assert len(asked) > len(visits)
+    assert not [url for url in asked if not url.startswith((address, "data:"))]
+
+
+def test_console_stays_empty(visits):
+    assert not {name: v["messages"] for name, v in visits.items() if v["messages"]}
+
+
+def test_phones_never_scroll_sideways(visits):
+    assert not {name: v["width"] for name, v in visits.items() if v["width"] > PHONE["width"]}
+
+
+def test_formulas_are_set(visits):
+    assert sum(v["formulas"] for v in visits.values()) > 0
+    assert not {name: v for name, v in visits.items() if v["unset"] or v["faulty"]}
+
+
+def test_scoreboard_sorts(browser, address):
+    page = browser.new_page()
+    page.goto(address + "index.html", wait_until="networkidle")
+    table = page.locator("table.sortable").last
+    claims = functools.partial(table.locator("tbody td:nth-child(2)").all_inner_texts)
+    head = table.locator("thead th").nth(1)
+    before = claims()
+    assert len(set(before)) > 1
+    head.locator("button").click()
+    ascending = claims()
+    assert head.get_attribute("aria-sort") == "ascending"
+    head.locator("button").press("Enter")
+    assert head.get_attribute("aria-sort") == "descending"
+    assert claims() != ascending
+    assert sorted(claims()) == sorted(ascending) == sorted(before)
+    assert ascending == page.evaluate("texts => texts.sort((a, b) => a.localeCompare(b))", before)
+    page.close()
