@@ -1,0 +1,77 @@
+# Paper Walkthroughs. Needs make, git and Python 3.11 or 3.12; everything else goes into .venv.
+.DEFAULT_GOAL := help
+.PHONY: help book test run bench serve clean repository lint format install
+.DELETE_ON_ERROR:
+
+PY      := .venv/bin/python
+PIP     := $(PY) -m pip --disable-pip-version-check -qq install --no-compile -c constraints.txt
+PROFILE ?= quick
+PORT    ?= 8000
+PYTHONS := $(PYTHON) python3.12 python3.11 python3
+SITE    := _build/html/index.html
+SOURCES := $(wildcard *.md *.bib _*.yml chapters/*.ipynb data/*.* data/*/* utils/*.py utils/*/*.py _ext/* _static/*)
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s%s\n", $$1, $$2}'
+
+book: $(SITE)  ## render the site into _build/html
+	@echo "The book: _build/html/index.html (make serve shows it on http://127.0.0.1:$(PORT))"
+
+test: .venv/full.stamp  ## unit tests, site tests, every chapter against its stored outputs
+	@failed=0; \
+	$(PY) -m pytest tests -n 2 --dist loadscope -q || failed=1; \
+	$(PY) tests/run_chapters.py || failed=1; \
+	exit $$failed
+
+run: .venv/full.stamp  ## run a chapter and record it: make run CHAPTER=gcn PROFILE=full
+	@test -n "$(CHAPTER)" || { echo "Which chapter? For example: make run CHAPTER=gcn PROFILE=full" >&2; exit 2; }
+	$(PY) .ci/run_chapter.py $(CHAPTER) $(PROFILE)
+
+bench: .venv/full.stamp  ## time the fast paths against the plain ones
+	$(PY) tests/bench.py
+
+serve: $(SITE)  ## show the site on this machine: make serve PORT=8000
+	$(PY) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+lint: .venv/full.stamp  ## check style of modules and notebooks
+	$(PY) -m ruff check . && $(PY) -m ruff format --check .
+
+format: .venv/full.stamp  ## apply style to modules and notebooks
+	$(PY) -m ruff check --fix . && $(PY) -m ruff format .
+
+repository: | .venv/bin/python  ## set the public address: make repository NAME=owner/name
+	@$(PY) .ci/repository.py "$(NAME)"
+
+install: .venv/full.stamp  ## install everything without running anything
+
+clean:  ## remove the built site and all caches, keep .venv
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# --all: an incremental build would not repeat the warnings of pages it skips.
+$(SITE): .venv/site.stamp $(SOURCES)
+	@rm -f $@
+	$(PY) .venv/bin/jupyter-book build . --all -W -n --keep-going -q
+	@touch $@
+
+# The stamps are newer than the requirements they were made from: a second call installs nothing.
+.venv/full.stamp: .venv/site.stamp requirements.txt
+	@echo "Installing what the chapters need (a few minutes, once) ..."
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+.venv/site.stamp: requirements-site.txt constraints.txt | .venv/bin/python
+	@echo "Installing what the site needs (a minute, once) ..."
+	@$(PIP) -r requirements-site.txt
+	@touch $@
+
+# The .pth line is relative to site-packages: `import utils` works from any folder, also after a move.
+.venv/bin/python:
+	@for python in $(PYTHONS); do \
+	  if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] not in [(3, 11), (3, 12)])' 2>/dev/null; then \
+	    $$python -m venv --clear .venv || exit 1; \
+	    for packages in .venv/lib/python3*/site-packages; do echo ../../../.. > "$$packages/walkthroughs.pth"; done; \
+	    exit 0; \
+	  fi; \
+	done; \
+	echo "No suitable Python: this book needs Python 3.11 or 3.12 with venv (tried: $(strip $(PYTHONS)))." >&2; exit 1
