@@ -1,0 +1,134 @@
+"""Guards over the stored chapters: run in order, compared, free of errors and of one machine's traces."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from utils import claims, notebooks
+
+CHAPTERS = sorted(path.stem for path in (notebooks.ROOT / "chapters").glob("*.ipynb"))
+NOT_COMPARED = {"nbval-ignore-output", "nbval-skip"}
+LONGEST_CELL = 40
+MACHINE = re.compile(r"/(?:home|root|work|tmp|Users|content)/\w|[A-Z]:\\\\")
+
+
+def code_cells(chapter):
+    return [cell for cell in notebooks.cells(notebooks.path_of(chapter)) if cell["source"].strip()]
+
+
+def tags(cell):
+    return set(cell["metadata"].get("tags", []))
+
+
+def shows_figure(cell):
+    return any("image/png" in output.get("data", {}) for output in cell["outputs"])
+
+
+def test_every_chapter_has_claims_and_every_claims_file_a_chapter():
+    assert claims.chapters() == CHAPTERS
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_cells_were_run_top_to_bottom_in_one_kernel(chapter):
+    counts = [cell["execution_count"] for cell in code_cells(chapter)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_no_stored_output_is_an_error_a_warning_or_a_path_of_a_machine(chapter):
+    for cell in code_cells(chapter):
+        kinds = [(output["output_type"], output.get("name")) for output in cell["outputs"]]
+        assert ("error", None) not in kinds
+        assert ("stream", "stderr") not in kinds, cell["outputs"]
+        without_pictures = [
+            {**o, "data": {k: v for k, v in o.get("data", {}).items() if k != "image/png"}} for o in cell["outputs"]
+        ]
+        assert not MACHINE.search(json.dumps(without_pictures)), cell["source"]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_stored_outputs_come_from_real_data(chapter):
+    assert "STAND-IN DATA" not in notebooks.path_of(chapter).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_checks_cards_and_claims_are_compared_and_most_cells_are(chapter):
+    cells = code_cells(chapter)
+    compared = [cell for cell in cells if not tags(cell) & NOT_COMPARED]
+    assert len(compared) >= len(cells) / 2
+    sources = [cell["source"] for cell in compared]
+    for wanted in ("chapter.table()", "chapter.finish()", "datasets.card("):
+        assert any(wanted in source for source in sources), wanted
+    checks = [cell for cell in cells if re.search(r"print\(.*agree", cell["source"])]
+    assert checks
+    assert all(cell in compared and "nbval-check-output" in tags(cell) for cell in checks)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_cells_are_short_and_figures_have_alt_text(chapter):
+    for cell in code_cells(chapter):
+        assert len(cell["source"].splitlines()) <= LONGEST_CELL, cell["source"]
+        if shows_figure(cell):
+            assert len(cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")) > 40, cell["source"]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_cited_equations_exist_and_are_numbered_in_order(chapter):
+    prose = "\n".join(cell["source"] for cell in notebooks.cells(notebooks.path_of(chapter), "markdown"))
+    numbers = [int(n) for n in re.findall(r"\\tag\{(\d+)\}", prose)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    own = re.sub(r"paper's eq\. \d+", "", prose + "\n".join(cell["source"] for cell in code_cells(chapter)))
+    cited = {int(n) for n in re.findall(r"[Ee]q\. \((\d+)\)", own)}
+    assert cited <= set(numbers)
+
+
+def test_a_definition_can_be_taken_out_of_a_chapter_and_broken():
+    assert callable(notebooks.definitions(CHAPTERS[0])[next(iter(_functions(CHAPTERS[0])))])
+    with pytest.raises(ValueError, match="does not contain"):
+        notebooks.definitions(CHAPTERS[0], {"no such code": ""})
+    with pytest.raises(FileNotFoundError, match=CHAPTERS[0]):
+        notebooks.path_of("no_such_chapter")
+
+
+def _functions(chapter):
+    source = "\n".join(cell["source"] for cell in code_cells(chapter))
+    return re.findall(r"^def (\w+)", source, flags=re.M)
+
+
+def test_layout_comments_and_docstrings_do_not_change_the_hash_but_code_does():
+    one = notebooks.code_hash('def f(x):\n    """Twice."""\n    return 2 * x\n')
+    assert one == notebooks.code_hash("def f(x):  # doubled\n\n    return (2 * x)\n")
+    assert one != notebooks.code_hash("def f(x):\n    return 3 * x\n")
+
+
+@pytest.mark.parametrize(("fault", "status"), [(None, 0), ("return states.clone()", 1)])
+def test_a_model_without_aggregation_turns_nbval_red(tmp_path, fault, status):
+    """The opening of the GCN chapter under nbval, as it is and with the propagation taken out."""
+    notebook = json.loads(notebooks.path_of("gcn").read_text(encoding="utf-8"))
+    sources = ["".join(cell["source"]) for cell in notebook["cells"]]
+    last = next(number for number, source in enumerate(sources) if "print(\"DGL's GraphConv" in source)
+    notebook["cells"] = [
+        cell
+        for cell, source in zip(notebook["cells"][: last + 1], sources, strict=False)
+        if not any(word in source for word in ("citation.load", "cora", "datasets.card"))
+    ]
+    text = json.dumps(notebook)
+    if fault:
+        assert text.count("return sparse_product(matrix, states)") == 1
+        text = text.replace("return sparse_product(matrix, states)", fault)
+    shutil.copytree(notebooks.ROOT / "utils", tmp_path / "utils")
+    shutil.copytree(notebooks.ROOT / "data", tmp_path / "data")
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / "chapters" / "gcn.ipynb").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-p", "no:python", "--nbval", "-q", "-p", "no:cacheprovider"]
+    command += ["--nbval-sanitize-with", str(notebooks.ROOT / "tests" / "nbval_sanitize.cfg"), "chapters"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == status, done.stdout
+    if fault:
+        assert "agree to 1e-5: False" in done.stdout
