@@ -1,0 +1,96 @@
+"""Speed of the book's fast paths against what a reader would otherwise run, alternating in one process.
+
+python tests/bench.py [name ...]; the figures are medians on the machine that runs them.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from utils import dgl_compat, notebooks  # noqa: E402
+from utils.datasets import citation  # noqa: E402
+
+
+def alternate(steps: dict[str, Callable[[], None]], rounds: int = 10, repeats: int = 10) -> dict[str, float]:
+    """Median milliseconds of each step, measured in turns so that both see the same state of the machine."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for round_number in range(rounds + 1):
+        for name, step in steps.items():
+            for _ in range(repeats):
+                began = time.perf_counter()
+                step()
+                if round_number:  # the first round warms up
+                    times[name].append(time.perf_counter() - began)
+    return {name: 1e3 * float(np.median(values)) for name, values in times.items()}
+
+
+def report(title: str, milliseconds: dict[str, float], wanted: float) -> bool:
+    """Print a comparison whose first entry is the book's; whether it is `wanted` times faster than the last."""
+    ours, theirs = list(milliseconds.values())[0], list(milliseconds.values())[-1]
+    print(f"\n{title}")
+    for name, value in milliseconds.items():
+        print(f"  {name:48s} {value:9.2f} ms")
+    print(f"  {theirs / ours:.1f} times faster (wanted: at least {wanted:g})")
+    return theirs / ours >= wanted
+
+
+def gcn() -> bool:
+    """A training epoch on Cora: the chapter's sparse network against DGL's GraphConv on dense features."""
+    chapter, graph = notebooks.definitions("gcn"), citation.load("cora")
+    dgl = dgl_compat.load()
+    task = chapter["Task"](graph)
+    nodes, words = task.features.shape
+    train, labels = task.split[0], task.labels
+    model = chapter["GCN"](task.features, chapter["build_filter"]("renormalised", graph.edges, nodes), graph.classes)
+    optimiser = torch.optim.Adam(
+        [{"params": [model.first], "weight_decay": 5e-4}, {"params": [model.second]}], lr=0.01, fused=True
+    )
+
+    dense = task.features.tensor.to_dense()
+    their_graph = dgl.add_self_loop(dgl.to_bidirected(dgl.graph(tuple(graph.edges.T), num_nodes=nodes)))
+    layers = torch.nn.ModuleList(dgl.nn.GraphConv(*w, bias=False) for w in ((words, 16), (16, graph.classes)))
+    their_optimiser = torch.optim.Adam(
+        [{"params": layers[0].parameters(), "weight_decay": 5e-4}, {"params": layers[1].parameters()}],
+        lr=0.01,
+    )
+
+    def theirs() -> torch.Tensor:
+        hidden = layers[0](their_graph, F.dropout(dense, 0.5)).relu()
+        return layers[1](their_graph, F.dropout(hidden, 0.5))
+
+    def step(logits: Callable[[], torch.Tensor], optimiser: torch.optim.Optimizer) -> None:
+        loss = F.cross_entropy(logits()[train], labels[train])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+    steps = {
+        "this book, dropout on the non-zeros": lambda: step(model.train(), optimiser),
+        "DGL GraphConv, dense features": lambda: step(theirs, their_optimiser),
+    }
+    return report(f"GCN, training epoch on Cora, {torch.get_num_threads()} threads", alternate(steps), wanted=20)
+
+
+BENCHMARKS = {"gcn": gcn}
+
+
+def main() -> int:
+    torch.set_num_threads(1)
+    chosen = sys.argv[1:] or list(BENCHMARKS)
+    unknown = [name for name in chosen if name not in BENCHMARKS]
+    if unknown:
+        sys.exit(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    return 0 if all([BENCHMARKS[name]() for name in chosen]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
