@@ -14,9 +14,7 @@ from utils import datasets
 from utils.datasets import citation, download, errors, files, safe
 from utils.datasets.registry import GRAPHS, ROOT, registry
 
-needs_mirror = pytest.mark.skipif(
-    not os.environ.get("WALKTHROUGHS_MIRROR"), reason="WALKTHROUGHS_MIRROR is not set"
-)
+needs_mirror = pytest.mark.skipif(not os.environ.get("WALKTHROUGHS_MIRROR"), reason="WALKTHROUGHS_MIRROR is not set")
 ARRAYS = ("edges", "labels", "train", "validation", "test")
 
 
@@ -50,9 +48,7 @@ def sound(graph: citation.CitationGraph) -> None:
     assert graph.features.format == "csr" and graph.features.dtype == np.float32
     assert graph.features.shape[0] == nodes
     assert all(getattr(graph, name).dtype == np.int64 for name in ARRAYS)
-    assert (
-        (graph.edges[:, 0] < graph.edges[:, 1]).all() and 0 <= graph.edges.min() and graph.edges.max() < nodes
-    )
+    assert (graph.edges[:, 0] < graph.edges[:, 1]).all() and graph.edges.min() >= 0 and graph.edges.max() < nodes
     assert len(np.unique(graph.edges, axis=0)) == len(graph.edges)
     split = np.concatenate([graph.train, graph.validation, graph.test])
     assert len(np.unique(split)) == len(split) and split.max() < nodes
@@ -109,9 +105,7 @@ def test_karate_club_is_that_of_networkx():
 
     club = citation.karate_club()
     assert club.edges.shape == (78, 2) and not club.stand_in
-    assert {tuple(edge) for edge in club.edges} == {
-        tuple(sorted(edge)) for edge in networkx.karate_club_graph().edges
-    }
+    assert {tuple(edge) for edge in club.edges} == {tuple(sorted(edge)) for edge in networkx.karate_club_graph().edges}
     assert club.clusters.shape == (34,) and set(club.clusters) == {0, 1, 2, 3}
     assert club.clusters[[6, 4, 0, 2, 8]].tolist() == [0, 0, 1, 2, 3]  # members 7, 5, 1, 3, 9 of the file
 
@@ -187,12 +181,8 @@ def test_registry_is_consistent():
     assert len(lines) - 1 == len(registry()), "names are not unique"
     for row in registry().values():
         assert row.name.startswith(f"{row.dataset}/") and ".." not in row.name, row
-        assert (
-            re.fullmatch(r"https?://[^\s]+", row.address) and row.licence and row.content in ("plain", "gzip")
-        ), row
-        assert re.fullmatch(r"([0-9a-f]{64})?", row.sha256) and re.fullmatch(
-            r"([0-9a-f]{40})?", row.git_blob
-        ), row
+        assert re.fullmatch(r"https?://[^\s]+", row.address) and row.licence and row.content in ("plain", "gzip"), row
+        assert re.fullmatch(r"([0-9a-f]{64})?", row.sha256) and re.fullmatch(r"([0-9a-f]{40})?", row.git_blob), row
         assert not row.sha256 or row.bytes, row
         assert row.content == "plain" or row.sha256, row
     assert all(len(files.files(name)) == 8 for name in GRAPHS)

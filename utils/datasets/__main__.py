@@ -12,9 +12,7 @@ from .registry import files, registry
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command, print one line per set and each error, and return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m utils.datasets", description="The data files of the book."
-    )
+    parser = argparse.ArgumentParser(prog="python -m utils.datasets", description="The data files of the book.")
     parser.add_argument("action", choices=("list", "fetch", "verify"))
     parser.add_argument("sets", nargs="*", metavar="set", help="planetoid, cora, mnist, ...; default: all")
     options = parser.parse_args(arguments)

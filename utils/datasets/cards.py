@@ -21,10 +21,7 @@ class Card:
         return "\n".join([self.title, *(f"  {heading}: {text}" for heading, text in self.facts.items())])
 
     def _repr_html_(self) -> str:
-        rows = (
-            f"<tr><th>{escape(heading)}</th><td>{escape(text)}</td></tr>"
-            for heading, text in self.facts.items()
-        )
+        rows = (f"<tr><th>{escape(heading)}</th><td>{escape(text)}</td></tr>" for heading, text in self.facts.items())
         return f'<table class="dataset-card"><caption>{escape(self.title)}</caption>{"".join(rows)}</table>'
 
 

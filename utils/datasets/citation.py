@@ -87,9 +87,7 @@ def _block_model(name: str, nodes: int = 1000, words: int = 500) -> CitationGrap
     features = sparse.csr_matrix((ones, (np.repeat(np.arange(nodes), 20), column)), (nodes, words))
     features.data[:] = 1  # a word drawn twice counts once
     split = np.split(np.arange(nodes), [20 * classes, 20 * classes + 200, 20 * classes + 600])[:3]
-    return CitationGraph(
-        name, features, _distinct(links), labels, *split, classes, len(links), 0, stand_in=True
-    )
+    return CitationGraph(name, features, _distinct(links), labels, *split, classes, len(links), 0, stand_in=True)
 
 
 def _club_of_files() -> KarateClub:

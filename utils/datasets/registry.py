@@ -65,13 +65,12 @@ def check(entry: Entry, file: Path) -> Path:
         return file
     digest = hashlib.sha256() if entry.sha256 else hashlib.sha1(b"blob %d\0" % stat.st_size)
     size = 0
-    with contextlib.suppress(
-        OSError, EOFError, zlib.error
-    ):  # what cannot be read to its end is found too short
-        with (gzip.open if entry.content == "gzip" else open)(file, "rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-                size += len(block)
+    unpacked = gzip.open if entry.content == "gzip" else open
+    unreadable = contextlib.suppress(OSError, EOFError, zlib.error)  # what cannot be read to its end is too short
+    with unreadable, unpacked(file, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+            size += len(block)
     if digest.hexdigest() == expected and entry.bytes in (None, size):
         _checked.add(stamp)
         return file
