@@ -245,6 +245,15 @@ def test_a_record_is_stale_once_the_code_has_changed():
     assert f"chapters/{chapter}.ipynb" in results.stale({"provenance": {"code": changed}})
 
 
+def test_a_recorded_run_is_shown_as_current_stale_or_not_made(sample):
+    stamp = {"date": "2026-01-01", "device": "CPU", "wall_seconds": 60, "peak_memory_bytes": 2**30, "commit": "c0ffee"}
+    record = {"records": {"accuracy": [80.0]}, "provenance": stamp}
+    assert "Made by the code as it stands" in show.recorded_table(sample.claims, "full", record, []).markup
+    stale = show.recorded_table(sample.claims, "full", record, ["utils/run.py"]).markup
+    assert "Stale: changed since then: utils/run.py" in stale
+    assert "has not been made yet" in show.recorded_table(sample.claims, "full", None, []).text
+
+
 def test_profiles(monkeypatch):
     monkeypatch.delenv("WALKTHROUGHS_PROFILE", raising=False)
     assert run.profile() == "quick"

@@ -99,7 +99,7 @@ def provenance(chapter: str, device: str, seconds: float) -> dict[str, Any]:
         "device": device_name(device),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "versions": versions,
-        "commit": commit(),
+        "commit": commit(chapter),
         "code": code_hashes(chapter),
         "wall_seconds": round(seconds, 1),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
@@ -123,11 +123,12 @@ def device_name(device: str) -> str:
     return f"CPU, {names[0] if names else platform.processor() or platform.machine()}"
 
 
-def commit() -> str:
-    """The repository's commit, with a plus sign when files were changed since; 'unknown' outside git."""
+def commit(chapter: str) -> str:
+    """The repository's commit, with a plus sign when the chapter's files were changed since; outside git 'unknown'."""
     git = ["git", "-C", str(ROOT)]
     head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
     if head.returncode:
         return "unknown"
-    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True).stdout
+    files = [f"chapters/{chapter}.ipynb", f"data/claims/{chapter}.yml", "utils"]
+    changed = subprocess.run([*git, "status", "--porcelain", "--", *files], capture_output=True, text=True).stdout
     return head.stdout.strip() + ("+" if changed.strip() else "")

@@ -53,9 +53,11 @@ def seed_everything(seed: int) -> None:
 
 def progress(iterable: Any, label: str) -> Any:
     """The iterable with a progress bar; without one where outputs are stored or compared."""
+    if "WALKTHROUGHS_QUIET" in os.environ:
+        return iterable
     from tqdm.auto import tqdm
 
-    return tqdm(iterable, desc=label, disable="WALKTHROUGHS_QUIET" in os.environ, leave=False)
+    return tqdm(iterable, desc=label, leave=False)
 
 
 def start(name: str) -> Chapter:
@@ -68,6 +70,7 @@ def start(name: str) -> Chapter:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="Sparse (CSR tensor support|invariant checks)")
+    warnings.filterwarnings("ignore", message="IProgress not found")  # a plain progress bar serves as well
     if profile() == "quick" and "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
     plots.use_style()

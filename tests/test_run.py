@@ -1,0 +1,80 @@
+"""How a run is set up: nothing heavy at import, seeds, unknown chapters, DGL behind its one module."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from utils import dgl_compat, notebooks, run
+
+HEAVY = {"torch", "tensorflow", "dgl", "matplotlib.pyplot", "scipy", "sklearn", "requests", "IPython"}
+
+
+def test_importing_utils_loads_no_framework_and_opens_no_connection():
+    code = (
+        "import socket, sys\n"
+        "def refuse(*_): raise AssertionError('a connection was opened')\n"
+        "socket.socket.connect = refuse\n"
+        "from utils import claims, colab, datasets, dgl_compat, notebooks, plots, results, run, show\n"
+        f"print(sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=notebooks.ROOT)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_a_seed_repeats_everything_that_is_loaded():
+    drawn = []
+    for _ in range(2):
+        run.seed_everything(7)
+        drawn.append((random.random(), np.random.random(), torch.rand(1).item()))  # noqa: NPY002
+    assert drawn[0] == drawn[1]
+
+
+def test_the_quick_profile_stays_on_the_processor(monkeypatch):
+    monkeypatch.setenv("WALKTHROUGHS_PROFILE", "quick")
+    assert run.device() == "cpu"
+
+
+def test_an_unknown_chapter_is_named_with_those_that_exist():
+    command = [sys.executable, str(notebooks.ROOT / ".ci" / "run_chapter.py"), "gnc"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "no chapter 'gnc'" in done.stderr and "gcn" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_dgl_passes_messages_and_gradients_and_its_layers_work():
+    dgl = dgl_compat.load()
+    graph = dgl.graph((torch.tensor([0, 1, 1]), torch.tensor([1, 2, 0])))
+    states = torch.randn(3, 2, requires_grad=True)
+    graph.ndata["h"] = states
+    graph.update_all(dgl.function.copy_u("h", "m"), dgl.function.sum("m", "out"))
+    torch.testing.assert_close(graph.ndata["out"], states[[1, 0, 1]])
+    graph.ndata["out"].sum().backward()
+    assert states.grad.tolist() == [[1, 1], [2, 2], [0, 0]]
+    looped = dgl.add_self_loop(graph)
+    for layer in (dgl.nn.GraphConv(2, 4), dgl.nn.GATConv(2, 4, 1), dgl.nn.SAGEConv(2, 4, "mean")):
+        assert torch.isfinite(layer(looped, torch.randn(3, 2))).all()
+
+
+def test_where_dgl_is_absent_the_module_says_none(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert dgl_compat.load() is None
+
+
+def test_dgl_keeps_its_silence():
+    code = "from utils import dgl_compat; dgl_compat.load()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=notebooks.ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", ["__path__", "__wrapped__"])
+def test_the_stub_of_graphbolt_is_no_trap_for_inspection(name):
+    with pytest.raises(AttributeError):
+        getattr(dgl_compat._Stub("x"), name)
