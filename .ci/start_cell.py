@@ -9,15 +9,18 @@ REPOSITORY = ""
 here = Path.cwd()
 fetched = here / "paper-walkthroughs"
 folders = [here, *here.parents, fetched]
-root = next((folder for folder in folders if (folder / "utils" / "claims.py").is_file()), fetched)
+found = (f for f in folders if (f / "utils" / "claims.py").is_file())
+root = next(found, fetched)
 if not root.exists():
     if Path("paper-walkthroughs.zip").is_file():
         zipfile.ZipFile("paper-walkthroughs.zip").extractall(root)
     elif REPOSITORY:
-        clone = ["git", "clone", "--quiet", "--depth", "1", f"https://github.com/{REPOSITORY}", str(root)]
+        address = f"https://github.com/{REPOSITORY}"
+        clone = ["git", "clone", "--quiet", "--depth", "1", address, str(root)]
         done = subprocess.run(clone, capture_output=True, text=True)
         if done.returncode:
-            raise RuntimeError(f"git could not fetch {REPOSITORY}: {done.stderr.strip()}")
+            message = f"git could not fetch {REPOSITORY}: {done.stderr.strip()}"
+            raise RuntimeError(message)
     else:
         raise RuntimeError(
             "The book's helper files are not here. Put paper-walkthroughs.zip beside this notebook (the page "

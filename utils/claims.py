@@ -103,7 +103,7 @@ class Claim:
     def reported(self) -> str:
         """The paper's side as a reader sees it."""
         if self.kind == "ordering":
-            return f"at least {self.wins:.0%} of seeds"
+            return "in every seed" if self.wins == 1 else f"in {self.wins:.0%} of seeds"
         if self.paper is None:
             return self.direction or ""
         text = f"{self.paper:.{self.digits}f}"
