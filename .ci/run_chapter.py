@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils import notebooks, run  # noqa: E402
+from utils import claims, datasets, notebooks, run  # noqa: E402
 
 
 def execute_plain(chapter: str) -> None:
@@ -54,6 +54,12 @@ def main() -> None:
         notebooks.path_of(options.chapter)
     except FileNotFoundError as error:
         sys.exit(str(error))
+    missing = [name for name in claims.load(options.chapter).data if not datasets.within_reach(name)]
+    if missing:
+        sys.exit(
+            f"{', '.join(missing)}: the real data is out of reach, and a run on stand-ins is not recorded. "
+            "Connect to the network or set WALKTHROUGHS_MIRROR to a folder with the files."
+        )
     if options.profile == "quick":
         os.environ["WALKTHROUGHS_QUIET"] = "1"
         execute_notebook(options.chapter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import random
 import subprocess
 import sys
@@ -46,6 +47,16 @@ def test_an_unknown_chapter_is_named_with_those_that_exist():
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode != 0
     assert "no chapter 'gnc'" in done.stderr and "gcn" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_on_stand_ins_is_not_recorded(tmp_path):
+    command = [sys.executable, str(notebooks.ROOT / ".ci" / "run_chapter.py"), "gcn"]
+    environment = {**os.environ, "WALKTHROUGHS_CACHE": str(tmp_path), "WALKTHROUGHS_MIRROR": ""}
+    environment |= {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}  # no network
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode != 0
+    assert "a run on stand-ins is not recorded" in done.stderr
     assert "Traceback" not in done.stderr
 
 
