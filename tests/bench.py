@@ -47,7 +47,7 @@ def gcn() -> bool:
     """A training epoch on Cora: the chapter's sparse network against DGL's GraphConv on dense features."""
     chapter, graph = notebooks.definitions("gcn"), citation.load("cora")
     dgl = dgl_compat.load()
-    task = chapter["Task"](graph)
+    task = chapter["Task"](graph, networks=1)
     nodes, words = task.features.shape
     train, labels = task.split[0], task.labels
     model = chapter["GCN"](task.features, chapter["build_filter"]("renormalised", graph.edges, nodes), graph.classes)
@@ -74,13 +74,47 @@ def gcn() -> bool:
         optimiser.step()
 
     steps = {
-        "this book, dropout on the non-zeros": lambda: step(model.train(), optimiser),
+        "this book, dropout on the non-zeros": lambda: step(lambda: model.train()()[0], optimiser),
         "DGL GraphConv, dense features": lambda: step(theirs, their_optimiser),
     }
     return report(f"GCN, training epoch on Cora, {torch.get_num_threads()} threads", alternate(steps), wanted=20)
 
 
-BENCHMARKS = {"gcn": gcn}
+def transformers_are_gnns() -> bool:
+    """A window of 32 words on either side against the fused kernel on the complete graph; how far an edge list is."""
+    chapter, dgl = notebooks.definitions("transformers_are_gnns"), dgl_compat.load()
+    torch.manual_seed(0)
+
+    def step(attention: Callable, words: int) -> Callable[[], None]:
+        return chapter["forward_and_backward"](attention)(words)
+
+    held = []
+    for words, wanted in ((4096, 3), (8192, 5)):
+        steps = {
+            "this book, window as a band": step(chapter["banded"], words),
+            "torch, fused, complete graph": step(chapter["fused"], words),
+        }
+        title = f"Attention, {words} words, forward and backward, {torch.get_num_threads()} threads"
+        held.append(report(title, alternate(steps, rounds=3, repeats=1), wanted))
+    for words in (128, 256, 512):
+        steps = {
+            "torch, fused, complete graph": step(chapter["fused"], words),
+            "this book, edge list, complete graph": step(chapter["on_edges"](chapter["complete"]), words),
+        }
+        if dgl is not None:
+            graph = dgl.graph(tuple(chapter["edges_where"](chapter["complete"](words))), num_nodes=words)
+            inputs = torch.randn(3, words, 4, 16, requires_grad=True)
+
+            def built_in(graph=graph, inputs=inputs) -> None:
+                torch.autograd.grad(chapter["dgl_built_in"](dgl, graph, *inputs).sum(), inputs)
+
+            steps = {**dict(list(steps.items())[:1]), "DGL's built-in functions, complete graph": built_in, **steps}
+        milliseconds = alternate(steps, rounds=3, repeats=1)
+        held.append(report(f"Message passing against a fused kernel, {words} words", milliseconds, wanted=1))
+    return all(held)
+
+
+BENCHMARKS = {"gcn": gcn, "transformers_are_gnns": transformers_are_gnns}
 
 
 def main() -> int:
