@@ -41,8 +41,7 @@ def _of_files() -> Sentences:
 
 
 def _read(name: str) -> tuple[Sentence, ...]:
-    file = path(name)
-    lines = file.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    lines = path(name).read_text(encoding="utf-8").rstrip("\n").split("\n")
     return tuple(parse(line, name, number) for number, line in enumerate(lines, 1))
 
 

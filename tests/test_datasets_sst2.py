@@ -1,0 +1,67 @@
+"""The loader of review sentences and its stand-in; real files are read from the mirror folder only."""
+
+import os
+import socket
+
+import pytest
+
+from utils import datasets
+from utils.datasets import download, files, sst2
+
+needs_mirror = pytest.mark.skipif(not os.environ.get("WALKTHROUGHS_MIRROR"), reason="WALKTHROUGHS_MIRROR is not set")
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("WALKTHROUGHS_CACHE", str(tmp_path / "cache"))
+    yield
+    datasets.loaded.clear()
+    datasets.stand_ins.clear()
+
+
+def sound(reviews: sst2.Sentences) -> None:
+    """What holds for the sentences, real or not."""
+    for part in (reviews.train, reviews.validation, reviews.test):
+        assert all(sentence.words and sentence.label in (0, 1) for sentence in part)
+        assert all(word and word == "".join(word.split()) for sentence in part for word in sentence.words)
+        assert 0.35 < sum(sentence.label for sentence in part) / len(part) < 0.65
+
+
+@needs_mirror
+def test_the_real_sentences():
+    reviews = sst2.load()
+    sound(reviews)
+    assert not reviews.stand_in and datasets.loaded["sst2"] == "real"
+    parts = (reviews.train, reviews.validation, reviews.test)
+    assert [len(part) for part in parts] == [6920, 872, 1821]
+    assert [sum(sentence.label for sentence in part) for part in parts] == [3610, 444, 909]  # the card's counts
+
+
+def test_the_stand_in_is_announced_and_always_the_same(monkeypatch, capsys):
+    def refuse(*_, **__):
+        raise socket.gaierror("no network in this test")
+
+    monkeypatch.delenv("WALKTHROUGHS_MIRROR", raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(download, "PAUSE", 0)
+    for proxy in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(proxy, raising=False)
+        monkeypatch.delenv(proxy.lower(), raising=False)
+    files._answers.cache_clear()
+    reviews = sst2.load()
+    files._answers.cache_clear()
+    sound(reviews)
+    assert reviews.stand_in and "sst2" in datasets.stand_ins
+    assert "STAND-IN DATA for sst2" in capsys.readouterr().out
+    assert sst2._generated().train == reviews.train
+    assert "stand-in" in datasets.card("sst2").facts
+
+
+@pytest.mark.parametrize("line", ["", "no label", "words\t2", "words\t", "\t1", "words\tpositive", "   \t0"])
+def test_a_malformed_line_is_named(line):
+    with pytest.raises(datasets.DataError, match="line 7"):
+        sst2.parse(line, "file", 7)
+
+
+def test_a_line_may_hold_tabs_and_odd_spaces():
+    assert sst2.parse("a  b\tc\t1") == sst2.Sentence(("a", "b", "c"), 1)
