@@ -247,7 +247,7 @@ def test_the_recurrent_layer_takes_an_empty_sentence():
     assert CHAPTER["recurrent"](torch.zeros(0, 3), weight, weight, torch.zeros(3)).shape == (0, 3)
 
 
-@pytest.mark.parametrize("fault", [None, {"weights = scores.softmax(-1) * graph": "weights = scores.softmax(-1) * 0"}])
+@pytest.mark.parametrize("fault", [None, {"scores.softmax(-1) * graph": "scores.softmax(-1) * 0"}])
 def test_a_network_whose_words_do_not_hear_each_other_cannot_copy(fault):
     chapter = notebooks.definitions("transformers_are_gnns", fault)
     torch.set_num_threads(1)
