@@ -16,7 +16,9 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils import dgl_compat, notebooks  # noqa: E402
+import definitions  # noqa: E402
+
+from utils import dgl_compat  # noqa: E402
 from utils.datasets import citation  # noqa: E402
 
 
@@ -45,11 +47,15 @@ def report(title: str, milliseconds: dict[str, float], wanted: float) -> bool:
 
 def gcn() -> bool:
     """A training epoch on Cora: the chapter's sparse network against DGL's GraphConv on dense features."""
-    chapter, graph = notebooks.definitions("gcn"), citation.load("cora")
+    chapter, graph = definitions.of_chapter("gcn"), citation.load("cora")
     dgl = dgl_compat.load()
     task = chapter["Task"](graph, networks=1)
     nodes, words = task.features.shape
     train, labels = task.split[0], task.labels
+    heard, (part, rows) = task.models("renormalised")(0)
+    part_optimiser = torch.optim.Adam(
+        [{"params": [heard.first], "weight_decay": 5e-4}, {"params": [heard.second]}], lr=0.01, fused=True
+    )
     model = chapter["GCN"](task.features, chapter["build_filter"]("renormalised", graph.edges, nodes), graph.classes)
     optimiser = torch.optim.Adam(
         [{"params": [model.first], "weight_decay": 5e-4}, {"params": [model.second]}], lr=0.01, fused=True
@@ -67,14 +73,15 @@ def gcn() -> bool:
         hidden = layers[0](their_graph, F.dropout(dense, 0.5)).relu()
         return layers[1](their_graph, F.dropout(hidden, 0.5))
 
-    def step(logits: Callable[[], torch.Tensor], optimiser: torch.optim.Optimizer) -> None:
-        loss = F.cross_entropy(logits()[train], labels[train])
+    def step(logits: Callable[[], torch.Tensor], optimiser: torch.optim.Optimizer, rows: torch.Tensor = train) -> None:
+        loss = F.cross_entropy(logits()[rows], labels[train])
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
 
     steps = {
         "this book, dropout on the non-zeros": lambda: step(lambda: model.train()()[0], optimiser),
+        "the same, only the nodes that labels hear": lambda: step(lambda: part.train()()[0], part_optimiser, rows),
         "DGL GraphConv, dense features": lambda: step(theirs, their_optimiser),
     }
     return report(f"GCN, training epoch on Cora, {torch.get_num_threads()} threads", alternate(steps), wanted=20)
@@ -82,7 +89,7 @@ def gcn() -> bool:
 
 def transformers_are_gnns() -> bool:
     """A window of 32 words on either side against the fused kernel on the complete graph; how far an edge list is."""
-    chapter, dgl = notebooks.definitions("transformers_are_gnns"), dgl_compat.load()
+    chapter, dgl = definitions.of_chapter("transformers_are_gnns"), dgl_compat.load()
     torch.manual_seed(0)
 
     def step(attention: Callable, words: int) -> Callable[[], None]:

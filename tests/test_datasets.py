@@ -249,20 +249,14 @@ def test_a_zip_whose_member_climbs_out_is_refused(tmp_path, member):
         archive.writestr(info, "../target")
     with pytest.raises(errors.UnsafeArchive, match="would leave the folder"):
         safe.extract(tmp_path / "bad.zip", tmp_path / "folder")
-    with pytest.raises(errors.UnsafeArchive):
-        safe.open_zip_member(tmp_path / "bad.zip", "fine.txt")
     assert not (tmp_path / "folder").exists() and not (tmp_path / "out.txt").exists()
 
 
 def test_a_harmless_zip_is_read(tmp_path):
     with zipfile.ZipFile(tmp_path / "good.zip", "w") as archive:
         archive.writestr("SET/SET.txt", "1 2..3")
-    with safe.open_zip_member(tmp_path / "good.zip", "SET/SET.txt") as member:
-        assert member.read() == b"1 2..3"
     safe.extract(tmp_path / "good.zip", tmp_path / "folder")
     assert (tmp_path / "folder" / "SET" / "SET.txt").read_text() == "1 2..3"
-    with pytest.raises(errors.BadFile, match="SET/SET.txt"):
-        safe.open_zip_member(tmp_path / "good.zip", "OTHER.txt")
     (tmp_path / "good.zip").write_bytes(b"no zip")
     with pytest.raises(errors.BadFile, match="not a zip"):
         safe.extract(tmp_path / "good.zip", tmp_path / "folder")

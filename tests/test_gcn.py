@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import definitions
+import networkx as nx
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -9,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils import claims, datasets, notebooks
+from utils import claims, datasets
 from utils.datasets import citation
 
-GCN = notebooks.definitions("gcn")
+GCN = definitions.of_chapter("gcn")
 
 
 @st.composite
@@ -126,9 +128,30 @@ def test_a_random_split_is_disjoint_balanced_and_labelled():
 def test_the_headline_claim_fails_without_aggregation(fault):
     if not datasets.within_reach("cora"):
         pytest.skip("Cora is out of reach")
-    broken = notebooks.definitions("gcn", fault)
+    broken = definitions.of_chapter("gcn", fault)
     task = broken["Task"](citation.load("cora"))
     torch.set_num_threads(1)
     history = task.train("renormalised", broken["SIDE_BY_SIDE"], "")
     verdict = claims.load("gcn")["cora-accuracy"].judge(broken["test_at"](history, broken["released_rule"]).tolist())
     assert verdict == ("not reproduced" if fault else "reproduced")
+
+
+@given(graphs(), st.integers(0, 4))
+@settings(max_examples=50, deadline=None)
+def test_nodes_within_some_steps_are_those_of_shortest_paths(graph, steps):
+    edges, nodes = graph
+    plain = nx.Graph(edges.tolist())
+    plain.add_nodes_from(range(nodes))
+    lengths = nx.multi_source_dijkstra_path_length(plain, {0, nodes - 1})
+    expected = sorted(node for node, length in lengths.items() if length <= steps)
+    assert GCN["within"](steps, [0, nodes - 1], edges, nodes).tolist() == expected
+
+
+@pytest.mark.parametrize("name", sorted(GCN["FILTERS"]))
+def test_a_twin_shares_weights_and_reaches_what_the_labels_hear(name):
+    graph = citation._block_model("cora")
+    model, (twin, rows) = GCN["Task"](graph, networks=2).models(name)(0)
+    assert twin.first is model.first and twin.second is model.second
+    assert twin.features.shape[0] <= len(graph.labels)
+    torch.testing.assert_close(twin.eval()()[:, rows], model.eval()()[:, graph.train], atol=1e-6, rtol=1e-5)
+    assert twin.train().training and not model.training

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+import definitions
 import pytest
 
 from utils import claims, datasets, notebooks
@@ -89,9 +90,9 @@ def test_cited_equations_exist_and_are_numbered_in_order(chapter):
 
 
 def test_a_definition_can_be_taken_out_of_a_chapter_and_broken():
-    assert callable(notebooks.definitions(CHAPTERS[0])[next(iter(_functions(CHAPTERS[0])))])
+    assert callable(definitions.of_chapter(CHAPTERS[0])[next(iter(_functions(CHAPTERS[0])))])
     with pytest.raises(ValueError, match="does not contain"):
-        notebooks.definitions(CHAPTERS[0], {"no such code": ""})
+        definitions.of_chapter(CHAPTERS[0], {"no such code": ""})
     with pytest.raises(FileNotFoundError, match=CHAPTERS[0]):
         notebooks.path_of("no_such_chapter")
 

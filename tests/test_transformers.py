@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import definitions
 import networkx as nx
 import numpy as np
 import pytest
@@ -12,9 +13,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils import dgl_compat, notebooks
+from utils import dgl_compat
 
-CHAPTER = notebooks.definitions("transformers_are_gnns")
+CHAPTER = definitions.of_chapter("transformers_are_gnns")
 edges_where, attend = CHAPTER["edges_where"], CHAPTER["attend"]
 
 
@@ -93,7 +94,7 @@ def test_the_layer_is_torchs_layer(norm_first, dtype):
     ],
 )
 def test_the_equality_fails_for_a_broken_layer(fault):
-    broken = notebooks.definitions("transformers_are_gnns", fault)
+    broken = definitions.of_chapter("transformers_are_gnns", fault)
     assert broken["against_layer"](False, torch.float64) > 1e-3
 
 
@@ -249,7 +250,7 @@ def test_the_recurrent_layer_takes_an_empty_sentence():
 
 @pytest.mark.parametrize("fault", [None, {"scores.softmax(-1) * graph": "scores.softmax(-1) * 0"}])
 def test_a_network_whose_words_do_not_hear_each_other_cannot_copy(fault):
-    chapter = notebooks.definitions("transformers_are_gnns", fault)
+    chapter = definitions.of_chapter("transformers_are_gnns", fault)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     draw, graph = chapter["copy_from"](2, 8), chapter["window"](8, 2)

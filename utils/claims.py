@@ -109,7 +109,7 @@ class Claim:
         text = f"{self.paper:.{self.digits}f}"
         text = f"slope {text}" if self.kind == "trend" else text
         text = f"{self.kind} {text}" if self.kind.startswith("at ") else text
-        return f"{text} (unverified)" if self.read == "unverified" else text
+        return text + {"unverified": " (unverified)", "own": " (expected)"}.get(self.read, "")
 
     def band(self) -> str:
         """The accepted band in words."""

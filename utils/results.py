@@ -21,17 +21,7 @@ from utils.claims import ROOT, ClaimError
 
 FOLDER = ROOT / "data" / "results"
 SHOWS = {"utils.claims", "utils.results", "utils.notebooks", "utils.plots", "utils.show", "utils.colab"}
-PACKAGES = (
-    "torch",
-    "tensorflow",
-    "dgl",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "pandas",
-    "matplotlib",
-    "transformers",
-)
+PACKAGES = ["torch", "tensorflow", "dgl", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "transformers"]
 
 
 def load(chapter: str, profile: str, folder: Path = FOLDER) -> dict[str, Any] | None:

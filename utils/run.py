@@ -61,7 +61,7 @@ def progress(iterable: Any, label: str) -> Any:
 
 
 def start(name: str) -> Chapter:
-    """Set a chapter's run up: quiet logs, figure style, one thread in the quick profile, and its claims.
+    """Set a chapter's run up: quiet logs, figure style, seeds, one thread in the quick profile, claims.
 
     The quick profile is meant for one core of any machine: with one thread its results repeat exactly, and
     small operations do not wait for each other.
@@ -73,6 +73,7 @@ def start(name: str) -> Chapter:
     warnings.filterwarnings("ignore", message="IProgress not found")  # a plain progress bar serves as well
     if profile() == "quick" and "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+    seed_everything(0)  # a draw that a chapter forgot to seed repeats all the same
     plots.use_style()
     return Chapter(name)
 

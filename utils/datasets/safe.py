@@ -6,7 +6,7 @@ import re
 import stat
 import zipfile
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from .errors import BadFile, UnsafeArchive, UnsafePickle
 
@@ -39,30 +39,17 @@ def load_pickle(path: Path) -> Any:
             raise BadFile(path.name, what, str(path), "fetch it again") from error
 
 
-def open_zip_member(zip_path: Path, member: str) -> IO[bytes]:
-    """Open one member of a zip for reading; close it after use. Raises UnsafeArchive, BadFile."""
-    with _checked_zip(zip_path) as archive:
-        if member not in archive.namelist():
-            advice = f"choose one of {', '.join(archive.namelist()[:5])}"
-            raise BadFile(zip_path.name, f"the archive has no member {member}", str(zip_path), advice)
-        return archive.open(member)
-
-
 def extract(zip_path: Path, folder: Path) -> None:
-    """Unpack a zip into `folder`. Raises BadFile; UnsafeArchive, with nothing written, if one climbs out."""
-    with _checked_zip(zip_path) as archive:
-        archive.extractall(folder)
-
-
-def _checked_zip(zip_path: Path) -> zipfile.ZipFile:
+    """Unpack a zip into `folder`. Raises BadFile; UnsafeArchive, with nothing written, if a member climbs out."""
     try:
         archive = zipfile.ZipFile(zip_path)
     except zipfile.BadZipFile as error:
         raise BadFile(zip_path.name, f"not a zip ({error})", str(zip_path), "fetch it again") from error
-    for member in archive.infolist():
-        name = member.orig_filename.replace("\\", "/")
-        climbs = name.startswith("/") or ".." in name.split("/") or re.match("[A-Za-z]:", name)
-        if climbs or stat.S_ISLNK(member.external_attr >> 16):
-            what = f"the member {member.orig_filename!r} would leave the folder"
-            raise UnsafeArchive(zip_path.name, what, str(zip_path), "do not unpack this archive")
-    return archive
+    with archive:
+        for member in archive.infolist():
+            name = member.orig_filename.replace("\\", "/")
+            climbs = name.startswith("/") or ".." in name.split("/") or re.match("[A-Za-z]:", name)
+            if climbs or stat.S_ISLNK(member.external_attr >> 16):
+                what = f"the member {member.orig_filename!r} would leave the folder"
+                raise UnsafeArchive(zip_path.name, what, str(zip_path), "do not unpack this archive")
+        archive.extractall(folder)
