@@ -52,7 +52,7 @@ def gcn() -> bool:
     task = chapter["Task"](graph, networks=1)
     nodes, words = task.features.shape
     train, labels = task.split[0], task.labels
-    heard, (part, rows) = task.models("renormalised")(0)
+    heard, (part, rows) = chapter["models"](task, "renormalised")(0)
     part_optimiser = torch.optim.Adam(
         [{"params": [heard.first], "weight_decay": 5e-4}, {"params": [heard.second]}], lr=0.01, fused=True
     )

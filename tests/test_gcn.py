@@ -150,7 +150,7 @@ def test_nodes_within_some_steps_are_those_of_shortest_paths(graph, steps):
 @pytest.mark.parametrize("name", sorted(GCN["FILTERS"]))
 def test_a_twin_shares_weights_and_reaches_what_the_labels_hear(name):
     graph = citation._block_model("cora")
-    model, (twin, rows) = GCN["Task"](graph, networks=2).models(name)(0)
+    model, (twin, rows) = GCN["models"](GCN["Task"](graph, networks=2), name)(0)
     assert twin.first is model.first and twin.second is model.second
     assert twin.features.shape[0] <= len(graph.labels)
     torch.testing.assert_close(twin.eval()()[:, rows], model.eval()()[:, graph.train], atol=1e-6, rtol=1e-5)
