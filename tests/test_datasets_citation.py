@@ -4,42 +4,18 @@ Real files are read from the mirror folder only, and the tests that need it are 
 import os
 import pickle
 import re
-import socket
 
 import numpy as np
 import pytest
 import yaml
 
 from utils import datasets
-from utils.datasets import citation, download, errors, files, safe
+from utils.datasets import citation, errors, files, safe
 from utils.datasets.registry import GRAPHS, ROOT, registry
 
+pytestmark = pytest.mark.usefixtures("empty_cache")
 needs_mirror = pytest.mark.skipif(not os.environ.get("WALKTHROUGHS_MIRROR"), reason="WALKTHROUGHS_MIRROR is not set")
 ARRAYS = ("edges", "labels", "train", "validation", "test")
-
-
-@pytest.fixture(autouse=True)
-def empty_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("WALKTHROUGHS_CACHE", str(tmp_path / "cache"))
-    yield
-    datasets.loaded.clear()
-    datasets.stand_ins.clear()
-
-
-@pytest.fixture
-def offline(monkeypatch):
-    def refuse(*_, **__):
-        raise socket.gaierror("no network in this test")
-
-    monkeypatch.delenv("WALKTHROUGHS_MIRROR", raising=False)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr(download, "PAUSE", 0)
-    for proxy in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(proxy, raising=False)
-        monkeypatch.delenv(proxy.lower(), raising=False)
-    files._answers.cache_clear()
-    yield
-    files._answers.cache_clear()
 
 
 def sound(graph: citation.CitationGraph) -> None:

@@ -1,22 +1,14 @@
 """The loader of review sentences and its stand-in; real files are read from the mirror folder only."""
 
 import os
-import socket
 
 import pytest
 
 from utils import datasets
-from utils.datasets import download, files, sst2
+from utils.datasets import sst2
 
+pytestmark = pytest.mark.usefixtures("empty_cache")
 needs_mirror = pytest.mark.skipif(not os.environ.get("WALKTHROUGHS_MIRROR"), reason="WALKTHROUGHS_MIRROR is not set")
-
-
-@pytest.fixture(autouse=True)
-def empty_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("WALKTHROUGHS_CACHE", str(tmp_path / "cache"))
-    yield
-    datasets.loaded.clear()
-    datasets.stand_ins.clear()
 
 
 def sound(reviews: sst2.Sentences) -> None:
@@ -37,19 +29,8 @@ def test_the_real_sentences():
     assert [sum(sentence.label for sentence in part) for part in parts] == [3610, 444, 909]  # the card's counts
 
 
-def test_the_stand_in_is_announced_and_always_the_same(monkeypatch, capsys):
-    def refuse(*_, **__):
-        raise socket.gaierror("no network in this test")
-
-    monkeypatch.delenv("WALKTHROUGHS_MIRROR", raising=False)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr(download, "PAUSE", 0)
-    for proxy in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(proxy, raising=False)
-        monkeypatch.delenv(proxy.lower(), raising=False)
-    files._answers.cache_clear()
+def test_the_stand_in_is_announced_and_always_the_same(offline, capsys):
     reviews = sst2.load()
-    files._answers.cache_clear()
     sound(reviews)
     assert reviews.stand_in and "sst2" in datasets.stand_ins
     assert "STAND-IN DATA for sst2" in capsys.readouterr().out

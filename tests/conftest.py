@@ -1,0 +1,34 @@
+"""Fixtures for the tests of loaders: an empty cache, and a machine that is offline and has no mirror."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from utils import datasets
+from utils.datasets import download, files
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("WALKTHROUGHS_CACHE", str(tmp_path / "cache"))
+    yield
+    datasets.loaded.clear()
+    datasets.stand_ins.clear()
+
+
+@pytest.fixture
+def offline(empty_cache, monkeypatch):
+    def refuse(*_, **__):
+        raise socket.gaierror("no network in this test")
+
+    monkeypatch.delenv("WALKTHROUGHS_MIRROR", raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(download, "PAUSE", 0)
+    for proxy in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(proxy, raising=False)
+        monkeypatch.delenv(proxy.lower(), raising=False)
+    files._answers.cache_clear()
+    yield
+    files._answers.cache_clear()
