@@ -1,0 +1,130 @@
+"""The definitions of the chapter on graph auto-encoders against references, properties and bad input."""
+
+from __future__ import annotations
+
+import definitions
+import networkx as nx
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+GAE = definitions.of_chapter("gae")
+
+
+def random_edges(nodes, count, seed=0):
+    return np.sort(np.array(nx.gnm_random_graph(nodes, count, seed=seed).edges), 1)
+
+
+@given(st.integers(3, 40), st.integers(1, 8), st.integers(1, 50), st.integers(0, 2**31))
+@settings(max_examples=60, deadline=None)
+def test_blocks_give_the_gradient_and_the_sum_of_the_dense_formula(nodes, latent, block, seed):
+    torch.manual_seed(seed)
+    codes = torch.randn(nodes, latent, dtype=torch.double, requires_grad=True)
+    dense = F.softplus(codes @ codes.T).sum()
+    (expected,) = torch.autograd.grad(dense, codes)
+    torch.testing.assert_close(GAE["pair_gradient"](codes.detach(), block), expected)
+    torch.testing.assert_close(GAE["pair_sum"](codes, block), dense)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_the_reconstruction_is_the_weighted_loss_of_torch(weighted):
+    torch.manual_seed(0)
+    edges, codes = random_edges(30, 60), torch.randn(30, 4, dtype=torch.double, requires_grad=True)
+    loss = GAE["Reconstruction"](edges, 30, weighted)
+    target = torch.eye(30, dtype=torch.double)
+    target[edges[:, 0], edges[:, 1]] = target[edges[:, 1], edges[:, 0]] = 1
+    zeros = (1 - target).sum()
+    weight = zeros / target.sum() if weighted else torch.tensor(1.0).double()
+    dense = F.binary_cross_entropy_with_logits(codes @ codes.T, target, pos_weight=weight)
+    dense = dense * (target.numel() / (2 * zeros) if weighted else 1)
+    torch.testing.assert_close(loss.value(codes), dense)
+    (expected,) = torch.autograd.grad(dense, codes)
+    (found,) = torch.autograd.grad(loss.surrogate(codes), codes)
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_divergence_is_that_of_torch_and_zero_at_the_prior():
+    mean, log_sigma = torch.randn(7, 3), torch.randn(7, 3)
+    normal = torch.distributions.Normal
+    expected = torch.distributions.kl_divergence(normal(mean, log_sigma.exp()), normal(0, 1)).sum(1)
+    torch.testing.assert_close(GAE["kl_divergence"](mean, log_sigma), expected)
+    assert GAE["kl_divergence"](torch.zeros(2, 3), torch.zeros(2, 3)).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("features", [None, sp.random(12, 5, 0.4, format="csr", dtype=np.float32, random_state=0)])
+def test_the_encoder_against_dense_algebra_with_an_isolated_node(features):
+    edges = np.array([[0, 1], [1, 2], [2, 3], [0, 3], [4, 5], [6, 7], [8, 9], [9, 10]])  # node 11 has none
+    encoder = GAE["Encoder"](edges, 12, features, hidden=6, latent=3)
+    propagation = encoder.propagation.to_dense()
+    inputs = torch.eye(12) if features is None else torch.from_numpy(features.toarray())
+    hidden = (propagation @ inputs @ encoder.first).relu()
+    for found, weight in zip(encoder(), (encoder.mean, encoder.log_sigma), strict=True):
+        torch.testing.assert_close(found, propagation @ hidden @ weight, atol=1e-6, rtol=1e-5)
+    gradients = torch.autograd.grad(sum(part.square().sum() for part in encoder()), list(encoder.parameters()))
+    dense = torch.autograd.grad(
+        sum((propagation @ hidden @ w).square().sum() for w in (encoder.mean, encoder.log_sigma)),
+        list(encoder.parameters()),
+    )
+    for a, b in zip(gradients, dense, strict=True):
+        assert torch.isfinite(a).all()
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=25, deadline=None)
+def test_a_split_is_disjoint_and_its_non_edges_are_none(seed):
+    edges = random_edges(60, 200)
+    train, validation, test = GAE["split_edges"](edges, 60, seed)
+    parts = [set(map(tuple, part.tolist())) for part in (train, *validation, *test)]
+    assert [len(part) for part in parts] == [170, 10, 10, 20, 20]
+    every = set(map(tuple, edges.tolist()))
+    assert parts[0] | parts[1] | parts[3] == every
+    assert not (parts[2] | parts[4]) & every
+    assert all(u < v for u, v in parts[2] | parts[4])
+
+
+def test_the_released_split_can_leak_and_the_mended_one_cannot():
+    edges = random_edges(20, 120)  # 190 pairs: most non-edges of the released code are test edges
+    leaks = {released: 0 for released in (True, False)}
+    for released in leaks:
+        for seed in range(20):
+            _, (_, non_edges), (hidden, _) = GAE["split_edges"](edges, 20, seed, released)
+            leaks[released] += len(set(map(tuple, non_edges.tolist())) & set(map(tuple, hidden.tolist())))
+    assert leaks[True] > 0 and leaks[False] == 0
+
+
+def test_too_few_pairs_without_an_edge_are_an_error_and_no_endless_search():
+    complete = np.array([(u, v) for u in range(5) for v in range(u + 1, 5)])
+    with pytest.raises(ValueError, match="more than the graph has"):
+        GAE["draw_non_edges"](1, complete, 5, np.random.default_rng(0))
+
+
+def test_scores_are_percentages_of_a_ranking():
+    codes = np.array([[1.0, 0], [1, 0], [0, 1], [0, -1]])
+    part = np.array([[0, 1]]), np.array([[2, 3]])
+    assert GAE["scores"](codes, part) == (100.0, 100.0)
+    assert GAE["scores"](codes, part[::-1])[0] == 0.0
+
+
+def test_the_limit_of_walks_against_the_definition():
+    edges = random_edges(25, 70)
+    both = np.concatenate([edges, edges[:, ::-1]]).T
+    adjacency = sp.csr_matrix((np.ones(both.shape[1], np.float32), both), (25, 25))
+    dense = adjacency.toarray().astype(float)
+    degrees = dense.sum(1)
+    step = dense / degrees[:, None]
+    mean = sum(np.linalg.matrix_power(step, r) for r in range(1, 11)) / 10
+    wanted = np.log(np.maximum(1, dense.sum() * mean / degrees))
+    values = np.linalg.svd(wanted)[1][:6]
+    codes = GAE["deepwalk_limit"](adjacency, dimensions=6)
+    np.testing.assert_allclose(np.sort((codes**2).sum(0))[::-1], values, rtol=1e-4)
+
+
+def test_precision_counts_wanted_pairs_among_the_best_unknown_ones():
+    codes = np.array([[3.0], [2], [1], [0.5]])  # products: 01 6, 02 3, 12 2, 03 1.5, 13 1, 23 .5
+    found = GAE["ranked_precision"](codes, np.array([[0, 1]]), np.array([[0, 2], [0, 3]]), (1, 2, 3))
+    assert found == {1: 100.0, 2: 50.0, 3: pytest.approx(200 / 3)}
