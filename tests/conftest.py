@@ -1,4 +1,4 @@
-"""Fixtures for the tests of loaders: an empty cache, and a machine that is offline and has no mirror."""
+"""What tests share: an empty cache, a machine that is offline and has no mirror, and a word about a missing browser."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import pytest
 
 from utils import datasets
 from utils.datasets import download, files
+
+NO_BROWSER = "no Chromium found"
 
 
 @pytest.fixture
@@ -32,3 +34,12 @@ def offline(empty_cache, monkeypatch):
     files._answers.cache_clear()
     yield
     files._answers.cache_clear()
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Say in the closing lines when the site was not opened in a browser."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    skipped = [report for report in skipped if NO_BROWSER in str(report.longrepr)]
+    if skipped:
+        terminalreporter.section("the site was not opened in a browser")
+        terminalreporter.line(f"{len(skipped)} tests skipped: {NO_BROWSER}. Install it or set CHROMIUM.")
