@@ -125,13 +125,14 @@ def recorded_table(file: ClaimsFile, profile: str, run: dict[str, Any] | None, s
 
 
 def comparison_table(label: str, readings: dict[str, dict[str, Sequence[float]]]) -> Html:
-    """Values under several conditions: mean, deviation and lowest; columns and rows as in Chapter.compare."""
+    """Values under several conditions: mean, deviation, lowest; shares to three digits. As Chapter.compare."""
     rows = []
     for name in next(iter(readings.values())):
         cells = ""
         for column in readings.values():
             mean, deviation = statistics.fmean(column[name]), statistics.stdev(column[name])
-            text = f"{mean:.1f} ± {deviation:.1f}, lowest {min(column[name]):.1f}"
+            digits = 1 if any(abs(value) > 1 for values in column.values() for value in values) else 3
+            text = f"{mean:.{digits}f} ± {deviation:.{digits}f}, lowest {min(column[name]):.{digits}f}"
             cells += f"<td>{measured(text)}</td>"
         rows.append(f'<tr><th scope="row">{html.escape(name)}</th>{cells}</tr>')
     return Html(table((label, *readings), rows, "comparison"), f"{label}: {', '.join(readings)}")
