@@ -154,7 +154,96 @@ def gae() -> bool:
     return report(f"GAE, training epoch on Cora, {torch.get_num_threads()} threads", alternate(steps, 5, 5), wanted=3)
 
 
-BENCHMARKS = {"gcn": gcn, "gae": gae, "transformers_are_gnns": transformers_are_gnns}
+def gat() -> bool:
+    """A training epoch on Cora: the chapter's heads against DGL's GATConv on dense features, dropout alike."""
+    chapter, graph = definitions.of_chapter("gat"), citation.load("cora")
+    dgl = dgl_compat.load()
+    task = chapter["Task"](graph)
+    nodes, words = task.words.shape
+    train, labels = torch.from_numpy(task.train), task.labels[task.train]
+    everybody = task.view(np.arange(nodes))
+
+    dense = torch.from_numpy(task.words.toarray())
+    sources, targets = chapter["attention_edges"](graph.edges, nodes)
+    their_graph = dgl.graph((torch.from_numpy(sources), torch.from_numpy(targets)), num_nodes=nodes)
+    layers = torch.nn.ModuleList(
+        dgl.nn.GATConv(inputs, width, heads, feat_drop=0.6, attn_drop=0.6)
+        for inputs, width, heads in ((words, 8, 8), (64, graph.classes, 1))
+    )
+
+    def theirs() -> torch.Tensor:
+        return layers[1](their_graph, F.elu(layers[0](their_graph, dense).flatten(1))).mean(1)[train]
+
+    def step(logits: Callable[[], torch.Tensor], parameters: torch.nn.Module) -> Callable[[], None]:
+        optimiser = torch.optim.Adam(parameters.parameters(), lr=0.005, weight_decay=5e-4, fused=True)
+
+        def one() -> None:
+            loss = F.cross_entropy(logits(), labels)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+
+        return one
+
+    two, three, heard = (task.model(0, places=places).train() for places in (2, 3, 3))
+    steps = {
+        "this book, only the nodes that labels hear": step(lambda: heard(task.learning), heard),
+        "this book, all nodes": step(lambda: three(everybody)[train], three),
+        "this book, all nodes, dropout as in DGL": step(lambda: two(everybody)[train], two),
+        "DGL GATConv, dense features": step(theirs, layers),
+    }
+    return report(f"GAT, training epoch on Cora, {torch.get_num_threads()} threads", alternate(steps), wanted=5)
+
+
+def graphsage() -> bool:
+    """A sampled step, 50 k nodes and 1 M edges: draws and layers against DGL, fan-outs and batch alike."""
+    chapter, dgl = definitions.of_chapter("graphsage"), dgl_compat.load()
+    torch.manual_seed(0)
+    nodes, batch, classes = 50_000, 512, 41
+    graph = chapter["random_graph"](1e6)
+    features, labels = torch.randn(nodes, 50), torch.randint(classes, (nodes,))
+    ours = chapter["Classifier"](chapter["Sage"]("mean", [50, 128, 128], (10, 25), style="bare"), 128, classes)
+    their_graph = dgl.graph((graph.ids, torch.arange(nodes).repeat_interleave(20)), num_nodes=nodes)
+    sampler = dgl.dataloading.NeighborSampler([25, 10])
+    layers = torch.nn.ModuleList(dgl.nn.SAGEConv(i, 128, "mean") for i in (50, 128))
+    theirs = torch.nn.ModuleList([layers, torch.nn.Linear(128, classes)])
+
+    def their_logits(seeds: torch.Tensor) -> torch.Tensor:
+        inputs, _, blocks = sampler.sample_blocks(their_graph, seeds)
+        hidden = layers[0](blocks[0], features[inputs]).relu()
+        return theirs[1](layers[1](blocks[1], hidden).relu())
+
+    def step(model: torch.nn.Module, logits: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[], None]:
+        optimiser = torch.optim.Adam(model.parameters(), lr=0.01, fused=True)
+
+        def one() -> None:
+            seeds = torch.randperm(nodes)[:batch]
+            loss = F.cross_entropy(logits(seeds), labels[seeds])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+
+        return one
+
+    steps = {
+        "this book, 10 then 25 neighbours": step(ours, lambda seeds: ours(graph, features, seeds)),
+        "DGL NeighborSampler and SAGEConv": step(theirs, their_logits),
+    }
+    milliseconds = alternate(steps, rounds=8, repeats=5)
+    title = f"GraphSAGE, sampling and training step on 512 seeds, {torch.get_num_threads()} threads"
+    held = report(title, milliseconds, wanted=1.5)
+    for name, value in milliseconds.items():
+        print(f"  {name:48s} {1e3 * batch / value:9.0f} seeds/s")
+    return held
+
+
+BENCHMARKS = {
+    "gcn": gcn,
+    "gae": gae,
+    "transformers_are_gnns": transformers_are_gnns,
+    "gat": gat,
+    "graphsage": graphsage,
+}
 
 
 def main() -> int:

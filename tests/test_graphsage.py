@@ -1,0 +1,221 @@
+"""The definitions of the GraphSAGE chapter against references, properties and bad input."""
+
+from __future__ import annotations
+
+import json
+
+import definitions
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
+
+from utils import datasets, dgl_compat
+
+SAGE = definitions.of_chapter("graphsage")
+KINDS = ("gcn", "mean", "pool", "lstm")
+STYLES = ("paper", "code", "bare")
+
+
+@st.composite
+def graphs(draw):
+    """Edges as a file may list them: loops, repeats and isolated nodes included, or none at all."""
+    nodes = draw(st.integers(1, 12))
+    node = st.integers(0, nodes - 1)
+    return draw(st.lists(st.tuples(node, node), max_size=30)), nodes
+
+
+@given(graphs())
+@settings(max_examples=60, deadline=None)
+def test_rows_hold_each_neighbour_once_and_no_loop(case):
+    edges, nodes = case
+    graph = SAGE["Graph"](edges, nodes)
+    plain = nx.Graph([(a, b) for a, b in edges if a != b])
+    plain.add_nodes_from(range(nodes))
+    for node in range(nodes):
+        begin, count = graph.start[node].item(), graph.degree[node].item()
+        assert sorted(graph.ids[begin : begin + count].tolist()) == sorted(plain[node])
+
+
+@pytest.mark.parametrize("edge", [(0, 5), (-1, 2)])
+def test_an_edge_to_no_node_is_refused(edge):
+    with pytest.raises(ValueError, match="outside of the 5 nodes"):
+        SAGE["Graph"]([(0, 1), edge], 5)
+
+
+@given(graphs(), st.integers(1, 6))
+@settings(max_examples=60, deadline=None)
+def test_draws_are_neighbours_and_distinct_where_that_is_possible(case, size):
+    edges, nodes = case
+    graph = SAGE["Graph"](edges, nodes)
+    ids, known = SAGE["sample"](graph, torch.arange(nodes), size)
+    assert ids.shape == (nodes, size) and known.tolist() == (graph.degree > 0).tolist()
+    assert ids.min() >= 0 and ids.max() < max(nodes, 1)
+    for node in torch.nonzero(known)[:, 0].tolist():
+        begin, count = graph.start[node].item(), graph.degree[node].item()
+        drawn = ids[node].tolist()
+        assert set(drawn) <= set(graph.ids[begin : begin + count].tolist())
+        assert len(set(drawn)) == size or count < size
+
+
+@pytest.mark.parametrize(("degree", "size"), [(7, 3), (3, 3), (4, 2), (2, 4), (25, 1)])
+def test_every_place_of_a_draw_is_uniform_and_sets_are_too(degree, size):
+    torch.manual_seed(3)
+    places = SAGE["draw"](torch.full((30_000,), degree), size)
+    if degree != size:
+        assert SAGE["p_value"](places, degree) > 1e-4
+    counts = torch.bincount(places.flatten(), minlength=degree).double()
+    assert (counts / counts.sum() - 1 / degree).abs().max() < 0.01
+
+
+def test_an_order_without_the_shuffle_or_floyds_rule_is_noticed():
+    torch.manual_seed(0)
+    for fault in ({"distinct[j] = torch.where(taken, top, new)": "distinct[j] = torch.where(taken, top * 0, new)"},):
+        broken = definitions.of_chapter("graphsage", fault)
+        with pytest.raises(AssertionError):
+            assert broken["p_value"](broken["draw"](torch.full((40_000,), 6), 3), 6) > 0.001
+
+
+@given(graphs(), st.sampled_from(KINDS), st.sampled_from(STYLES))
+@settings(max_examples=80, deadline=None)
+def test_no_nan_on_any_graph_and_gradients_are_finite(case, kind, style):
+    edges, nodes = case
+    torch.manual_seed(0)
+    model = SAGE["Sage"](kind, [6, 8, 4], (3, 2), style=style)
+    seeds = torch.arange(nodes).repeat(2)
+    features = torch.randn(nodes, 6)
+    features[0] = 0
+    output = model(SAGE["Graph"](edges, nodes), features, seeds)
+    output.square().sum().backward()
+    assert output.shape == (2 * nodes, 4) and torch.isfinite(output).all()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    if style == "paper":
+        assert (output.norm(dim=1) < 1 + 1e-5).all()
+
+
+def test_zero_states_give_no_nan_where_they_are_normalised():
+    model = SAGE["Sage"]("mean", [6, 8, 4], (2, 2))
+    output = model(SAGE["Graph"]([], 3), torch.zeros(3, 6), torch.arange(3))
+    output.sum().backward()
+    assert output.eq(0).all()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("outputs", [16, 5])
+def test_layers_equal_those_of_dgl(kind, outputs):
+    dgl = dgl_compat.load()
+    if dgl is None:
+        pytest.skip("DGL is not installed")
+    assert SAGE["difference"](dgl, kind, outputs) < 1e-4
+
+
+def test_a_wrong_aggregator_differs_from_dgl():
+    dgl = dgl_compat.load()
+    if dgl is None:
+        pytest.skip("DGL is not installed")
+    broken = definitions.of_chapter("graphsage", {"(own + count * summary) / (1 + count)": "summary"})
+    assert broken["difference"](dgl, "gcn", 5) > 1e-2
+
+
+@pytest.mark.parametrize("kind", ["mean", "gcn"])
+def test_projecting_first_changes_nothing(kind):
+    torch.manual_seed(0)
+    layer, states = SAGE["Layer"](kind, 12, 5), torch.randn(30, 12)
+    own, near, known = torch.arange(20), torch.randint(30, (20, 4)), torch.arange(20) != 3
+    first = layer(layer.prepare(states), own, near, known)
+    layer.first = False
+    torch.testing.assert_close(first, layer((states, states), own, near, known), atol=1e-5, rtol=1e-5)
+
+
+def test_compacting_keeps_the_states_and_only_those_needed():
+    features, hops = torch.randn(50, 3), [torch.tensor([4, 4, 9]), torch.tensor([9, 30])]
+    table, rows = SAGE["compact"](features, hops)
+    assert len(table) == 3
+    for hop, row in zip(hops, rows, strict=True):
+        torch.testing.assert_close(table[row], features[hop])
+
+
+def test_nobody_hears_from_further_than_the_hops():
+    edges = [(0, 1), (1, 2), (2, 3), (3, 4)]
+    torch.manual_seed(0)
+    graph, features = SAGE["Graph"](edges, 5), torch.randn(5, 6, requires_grad=True)
+    model = SAGE["Sage"]("lstm", [6, 8, 4], (4, 8), style="code")
+    gradient = torch.autograd.grad(model(graph, features, torch.tensor([0])).sum(), features)[0]
+    assert gradient[:3].abs().sum(1).gt(0).all() and gradient[3:].eq(0).all()
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.floats(0, 1))
+@settings(max_examples=30, deadline=None)
+def test_micro_f1_is_that_of_scikit_learn(seed, one, other):
+    rng = np.random.default_rng(seed)
+    true, guess = rng.random((20, 4)) < one, rng.random((20, 4)) < other
+    expected = f1_score(true, guess, average="micro", zero_division=0)
+    assert SAGE["micro_f1"](guess, true) == pytest.approx(expected)
+    per_label = [f1_score(t, g, average="micro") for t, g in zip(true.T, guess.T, strict=True)]
+    assert SAGE["per_label"](guess, true) == pytest.approx(np.mean(per_label))
+
+
+def test_a_blanked_share_is_the_one_asked_for_and_the_input_stays():
+    features = np.ones((10_000, 2), np.float32)
+    blanked = SAGE["blanked"](features, 0.42, 0)
+    assert abs((blanked == 0).all(1).mean() - 0.42) < 0.02
+    assert features.all() and (SAGE["blanked"](features, 0, 0) == features).all()
+
+
+def test_features_are_standardised_on_training_rows_and_constants_do_not_divide_by_zero():
+    features = np.random.default_rng(0).normal(3, 5, (100, 4))
+    features[:, 2] = 7
+    scaled = SAGE["standardised"](features, np.arange(60))
+    np.testing.assert_allclose(scaled[:60].mean(0), 0, atol=1e-9)
+    np.testing.assert_allclose(scaled[:60].std(0), [1, 1, 0, 1], atol=1e-9)
+
+
+def test_walks_stay_in_their_part_of_the_graph_and_alone_nodes_meet_nobody():
+    graph = SAGE["Graph"]([(0, 1), (1, 2), (3, 4)], 6)
+    pairs = SAGE["walk_pairs"](graph, torch.arange(6).repeat(100))
+    parts = torch.tensor([0, 0, 0, 1, 1, 2])
+    assert (parts[pairs[:, 0]] == parts[pairs[:, 1]]).all()
+    assert (pairs[:, 0] != pairs[:, 1]).all() and not (pairs == 5).any()
+
+
+def test_walks_teach_neighbours_to_be_similar():
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    edges = [(a, b) for a in range(60) for b in range(a) if (a % 2 == b % 2) and rng.random() < 0.3]
+    graph, model = SAGE["Graph"](edges, 60), SAGE["Sage"]("mean", [60, 16, 8], (3, 3), style="code")
+    SAGE["fit_on_walks"](model, graph, torch.eye(60), torch.arange(60), 30)
+    with torch.no_grad():
+        similar = model(graph, torch.eye(60), torch.arange(60))
+    similar = similar @ similar.T
+    same = torch.arange(60)[:, None] % 2 == torch.arange(60) % 2
+    assert similar[same].mean() > similar[~same].mean() + 0.2
+
+
+def test_memory_does_not_grow_with_the_graph():
+    small, large = SAGE["kept_by"](2e5, False), SAGE["kept_by"](2e6, False)
+    assert large < 1.1 * small
+    assert SAGE["kept_by"](2e5, True) > 4 * SAGE["kept_by"](2e4, True)
+
+
+def test_ppi_is_read_by_id_and_not_by_place(tmp_path, monkeypatch):
+    """Node ids in another order than rows; a link counts nodes as listed; training sees training links only."""
+    ids = [3, 0, 2, 1]
+    nodes = [{"id": i, "test": i == 2, "val": i == 1} for i in ids]
+    links = [{"source": 0, "target": 1}, {"source": 1, "target": 2}]  # 3-0 and 0-2
+    parts = {"G": {"nodes": nodes, "links": links}, "id_map": {str(i): i for i in ids}}
+    parts["class_map"] = {str(i): [i % 2, 1] for i in ids}
+    for part, content in parts.items():
+        (tmp_path / f"ppi-{part}.json").write_text(json.dumps(content))
+    np.save(tmp_path / "ppi-feats.npy", np.arange(8.0).reshape(4, 2))
+    monkeypatch.setattr(datasets, "path", lambda name: tmp_path / name.split("/")[1])
+    ppi = SAGE["read_ppi"]()
+    assert [part.tolist() for part in ppi.split] == [[0, 3], [1], [2]]
+    assert ppi.seen.degree.tolist() == [1, 0, 0, 1] and ppi.whole.degree.tolist() == [2, 0, 1, 1]
+    assert ppi.y.tolist() == [[0, 1], [1, 1], [0, 1], [1, 1]]
+    model = SAGE["Classifier"](SAGE["Sage"]("pool", [2, 4, 4], (2, 2)), 4, 2)
+    losses, *_ = SAGE["fit"](model, ppi, 2)
+    assert np.isfinite(losses).all() and 0 <= SAGE["score"](model, ppi, 2) <= 1
