@@ -131,7 +131,8 @@ def comparison_table(label: str, readings: dict[str, dict[str, Sequence[float]]]
         cells = ""
         for column in readings.values():
             mean, deviation = statistics.fmean(column[name]), statistics.stdev(column[name])
-            digits = 1 if any(abs(value) > 1 for values in column.values() for value in values) else 3
+            largest = max(abs(value) for values in column.values() for value in values)
+            digits = 1 if largest > 10 else 2 if largest > 1 else 3
             text = f"{mean:.{digits}f} ± {deviation:.{digits}f}, lowest {min(column[name]):.{digits}f}"
             cells += f"<td>{measured(text)}</td>"
         rows.append(f'<tr><th scope="row">{html.escape(name)}</th>{cells}</tr>')
