@@ -1,6 +1,6 @@
 # Paper Walkthroughs. Needs make, git and Python 3.11 or 3.12; everything else goes into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help book test run bench serve clean repository lint format install
+.PHONY: help book test run new bench serve clean repository lint format install
 .DELETE_ON_ERROR:
 
 PY      := .venv/bin/python
@@ -26,6 +26,9 @@ test: .venv/full.stamp  ## unit tests, site tests, every chapter against its sto
 run: .venv/full.stamp  ## run a chapter and record it: make run CHAPTER=gcn PROFILE=full
 	@test -n "$(CHAPTER)" || { echo "Which chapter? For example: make run CHAPTER=gcn PROFILE=full" >&2; exit 2; }
 	$(PY) .ci/run_chapter.py $(CHAPTER) $(PROFILE)
+
+new: | .venv/bin/python  ## start a chapter: make new CHAPTER=name
+	@$(PY) .ci/new_chapter.py "$(CHAPTER)"
 
 bench: .venv/full.stamp  ## time the fast paths against the plain ones
 	$(PY) tests/bench.py

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
@@ -16,6 +17,9 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 spec = importlib.util.spec_from_file_location("repository", ROOT / ".ci" / "repository.py")
 repository = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(repository)
+spec = importlib.util.spec_from_file_location("new_chapter", ROOT / ".ci" / "new_chapter.py")
+new_chapter = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(new_chapter)
 
 
 def tracked() -> list[Path]:
@@ -88,7 +92,7 @@ def test_no_path_of_a_machine():
 
 def test_make_help_lists_every_public_target():
     done = subprocess.run(["make", "-C", str(ROOT), "help"], capture_output=True, text=True, check=True)
-    for target in ("book", "test", "run", "bench", "serve", "clean", "repository"):
+    for target in ("book", "test", "run", "new", "bench", "serve", "clean", "repository"):
         assert f"make {target} " in done.stdout
 
 
@@ -134,3 +138,58 @@ def test_workflow(path):
     for job in content["jobs"].values():
         for step in job["steps"]:
             assert "${{" not in step.get("run", ""), step
+
+
+def left_to_write(root: Path) -> list[str]:
+    """The marks TODO in chapters and claims, as `file: what is missing`."""
+    files = sorted([*root.glob("chapters/*.ipynb"), *root.glob("data/claims/*.yml")])
+    marks = [
+        (path, mark) for path in files for mark in re.findall(r"TODO:? ?[^\\|\"]*", path.read_text(encoding="utf-8"))
+    ]
+    return [f"{path.relative_to(root)}: {mark.strip()}" for path, mark in marks]
+
+
+def test_no_chapter_has_anything_left_to_write():
+    missing = left_to_write(ROOT)
+    assert not missing, "\n".join(missing)
+
+
+@pytest.fixture
+def book(tmp_path):
+    """What a new chapter is added to: the start cell and the table of contents."""
+    for name in (".ci", "chapters", "data/claims"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in (".ci/start_cell.py", "_toc.yml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def test_a_new_chapter_has_the_anatomy_and_its_gaps_are_named(book):
+    before = (book / "_toc.yml").read_text()
+    page, claims, contents = new_chapter.create("deep_sets", book)
+    cells = json.loads(page.read_text())["cells"]
+    sources = ["".join(cell["source"]) for cell in cells]
+    assert repository.start_cell() in sources
+    assert 'chapter = run.start("deep_sets")' in "\n".join(sources)
+    assert [source for source in sources if source.startswith("## Paper against measurement")]
+    schema = json.loads((ROOT / "data" / "claims.schema.json").read_text())
+    jsonschema.validate(yaml.safe_load(claims.read_text()), schema)
+    parts = yaml.safe_load(contents.read_text())["parts"]
+    assert parts[-2]["chapters"][-1] == {"file": "chapters/deep_sets"}
+    assert contents.read_text().replace("      - file: chapters/deep_sets\n", "") == before
+    missing = left_to_write(book)
+    assert "chapters/deep_sets.ipynb: TODO: the first equation" in missing
+    assert "data/claims/deep_sets.yml: TODO: table, row, column" in missing
+
+
+@pytest.mark.parametrize("name", ["", "Deep", "deep sets", "../x", "9"])
+def test_a_malformed_chapter_name_is_refused(name, book):
+    with pytest.raises(SystemExit, match="make new CHAPTER="):
+        new_chapter.create(name, book)
+    assert not list((book / "chapters").iterdir())
+
+
+def test_a_chapter_is_never_overwritten(book):
+    new_chapter.create("deep_sets", book)
+    with pytest.raises(SystemExit, match="already"):
+        new_chapter.create("deep_sets", book)
