@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
-from playwright.sync_api import sync_playwright
-
 from conftest import NO_BROWSER
+from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 PHONE = {"width": 375, "height": 800}
@@ -147,6 +147,12 @@ def test_internal_links_resolve(site, pages):
                 if other and unquote(parts.fragment) not in other.ids:
                     broken.append(f"{name} -> {link}")
     assert not broken, "\n".join(broken)
+
+
+def test_the_map_of_ideas_leads_to_every_chapter(site):
+    drawn = (site / "index.html").read_text(encoding="utf-8").partition('class="ideas"')[2].partition("</svg>")[0]
+    linked = set(re.findall(r'href="chapters/(\w+)\.html"', drawn))
+    assert linked == {path.stem for path in (ROOT / "chapters").glob("*.ipynb")}
 
 
 def test_images_have_alternative_text(pages):
