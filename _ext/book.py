@@ -1,6 +1,7 @@
 """What this book adds to Jupyter Book: the scoreboard, the dataset cards, a note on every chapter,
 the helper archive for Colab, and pages that ask no other host for anything."""
 
+import csv
 import html
 import sys
 import zipfile
@@ -110,6 +111,17 @@ class DatasetCards(SphinxDirective):
         return sections
 
 
+class Licences(SphinxDirective):
+    """The licences of the packages that the book installs by name, from data/licences.csv."""
+
+    def run(self) -> list[nodes.Node]:
+        with (ROOT / "data/licences.csv").open(encoding="utf-8", newline="") as file:
+            head, *lines = csv.reader(file)
+        rows = [f"<tr>{''.join(f'<td>{text(value)}</td>' for value in line)}</tr>" for line in lines]
+        made = table("Licences of packages", [name.capitalize() for name in head], rows)
+        return [nodes.raw("", made, format="html")]
+
+
 def note_how_to_run(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """While the book has no public address, chapters say how to open them in Colab."""
     if app.config.html_theme_options.get("repository_url") or not docname.startswith("chapters/"):
@@ -160,6 +172,7 @@ def drop_thebe(app: Sphinx, config: object) -> None:
 def setup(app: Sphinx) -> dict:
     app.add_directive("scoreboard", Scoreboard)
     app.add_directive("dataset-cards", DatasetCards)
+    app.add_directive("licences", Licences)
     app.connect("config-inited", drop_thebe)
     app.connect("doctree-resolved", note_how_to_run)
     app.connect("build-finished", add_files)

@@ -1,5 +1,6 @@
 """The repository as a whole: start cells, address, requirements, workflows, no traces of a machine."""
 
+import csv
 import importlib.util
 import json
 import re
@@ -115,6 +116,15 @@ def test_constraints_cover_the_requirements():
     for name, line in (pins("requirements.txt") | pins("requirements-site.txt")).items():
         assert constraints[name] == line.split("==")[1].split()[0], name
     assert not [name for name in constraints if name.startswith("nvidia")]
+
+
+def test_licences_are_stated_for_exactly_what_is_installed():
+    with (ROOT / "data" / "licences.csv").open(encoding="utf-8", newline="") as file:
+        stated = list(csv.DictReader(file))
+    pinned = {**pins("requirements-site.txt"), **pins("requirements.txt")}
+    wanted = [line.split("#")[0].strip() for line in pinned.values()]
+    assert [f"{row['package']}=={row['version']}" for row in stated] == wanted
+    assert all(row["licence"] for row in stated)
 
 
 def test_there_are_workflows():
