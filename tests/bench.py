@@ -337,6 +337,69 @@ def diffpool() -> bool:
     return report(f"DiffPool, training epoch on ENZYMES, {torch.get_num_threads()} threads", milliseconds, wanted=5)
 
 
+def distilling_knowledge() -> bool:
+    """A training step of the MNIST teacher, with jitter and dropout, against a plain loop; and one of a student."""
+    chapter, labels = definitions.of_chapter("distilling_knowledge"), torch.arange(60_000) % 10
+    chapter["DEVICE"] = "cpu"
+    padded, rows = torch.randint(256, (60_000, 32, 32), dtype=torch.uint8), torch.randperm(60_000)[:200]
+    ours = chapter["TeacherTraining"](padded, labels, 0, "halves", 1)
+    examples = chapter["TeacherTraining"](padded, labels, 0, "examples", 1)
+    plain = chapter["network"](1200, 0)
+    optimiser = torch.optim.Adam(plain.parameters())
+    steps = {
+        "this book, a mask per batch, half of the units": lambda: ours.train_batch(rows),
+        "the same, a mask per case": lambda: examples.train_batch(rows),
+        "plain loop: torch dropout, jitter one by one": lambda: chapter["plain_step"](
+            plain, optimiser, padded, labels, rows
+        ),
+    }
+    times = alternate(steps, rounds=4, repeats=12)
+    held = report(f"MNIST teacher, a step on 200 images, {torch.get_num_threads()} threads", times, wanted=2)
+    for name, milliseconds in times.items():
+        print(f"  {name:48s} {0.3 * milliseconds:6.1f} s an epoch, {2e5 / milliseconds:7.0f} images a second")
+    images, logits, seen = torch.rand(60_000, 784), torch.randn(60_000, 10), []
+    for _ in range(3):
+        began = time.perf_counter()
+        chapter["fit"](chapter["network"](800, 0), images, chapter["on_teacher"](logits), torch.arange(5000), 1, 0)
+        seen.append(5000 / (time.perf_counter() - began))
+    print(f"  student, from stored logits: {60_000 / max(seen):.1f} s an epoch, {max(seen):.0f} images a second")
+    return held
+
+
+def lattice_lstm_ner() -> bool:
+    """Training on sentences of Resume of middle length: the batched lattice against its definition at batch 1."""
+    chapter = definitions.of_chapter("lattice_lstm_ner")
+    chapter["DEVICE"] = "cpu"
+    task = chapter["build_task"](chapter["read_resume"](), chapter["read_lexicon"]())
+    order = np.argsort([len(characters) for characters in task.train.characters], kind="stable")
+    middle = order[len(order) // 2 - 128 : len(order) // 2 + 128]
+    model = chapter["LatticeTagger"](task.characters, task.words, len(task.labels))
+    optimiser = torch.optim.SGD(model.parameters(), lr=1e-4)
+
+    def step(loss: Callable[[], torch.Tensor]) -> None:
+        optimiser.zero_grad()
+        loss().backward()
+        optimiser.step()
+
+    def batched(size: int) -> Callable[[], None]:
+        chosen = middle[None, 128 - size // 2 : 128 - size // 2 + size]
+        return lambda: step(lambda: model.loss(chapter["make_batch"](task.train, chosen, model.letters)).sum())
+
+    def one_by_one() -> None:
+        for k in middle[120:136]:
+            step(lambda k=k: chapter["definition_loss"](model, task.train, k))
+
+    steps = {size: batched(size) for size in (64, 10, 1, 256)}
+    milliseconds = alternate({**steps, "definition": one_by_one}, rounds=4, repeats=1)
+    per_sentence = {f"this book, batch {size}": milliseconds[size] / size for size in steps}
+    per_sentence["one sentence at a time, by definition"] = milliseconds["definition"] / 16
+    title = f"Lattice LSTM, training, per sentence, {torch.get_num_threads()} threads"
+    held = report(title, per_sentence, wanted=15)
+    for name, value in per_sentence.items():
+        print(f"  {name:48s} {1e3 / value:9.0f} sentences/s")
+    return held
+
+
 BENCHMARKS = {
     "gcn": gcn,
     "gae": gae,
@@ -344,6 +407,8 @@ BENCHMARKS = {
     "gat": gat,
     "graphsage": graphsage,
     "diffpool": diffpool,
+    "distilling_knowledge": distilling_knowledge,
+    "lattice_lstm_ner": lattice_lstm_ner,
 }
 
 

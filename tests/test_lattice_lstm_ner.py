@@ -1,0 +1,331 @@
+"""The definitions of the lattice LSTM chapter against references, properties and bad input."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import definitions
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from utils import datasets
+from utils.datasets.errors import BadFile
+
+LATTICE = definitions.of_chapter("lattice_lstm_ner")
+LATTICE["DEVICE"] = "cpu"
+TAGS = ["O", *(f"{letter}-{kind}" for letter in "BMES" for kind in ("X", "Y"))]
+
+
+def task_of(sentences, lexicon):
+    parts = {"train": sentences, "validation": sentences[:2], "test": sentences[:2]}
+    return LATTICE["build_task"](parts, lexicon)
+
+
+# ---- reading
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), [("高 O\n勇O\n", 2), ("高 O\n\n勇 X-NAME\n", 3), ("高 B\n", 1), ("高 O extra\n", 1), (" O\n", 1)]
+)
+def test_a_broken_line_is_named_with_its_number(text, line):
+    with pytest.raises(BadFile, match=f"resume.*line {line} is not"):
+        LATTICE["parse_tagged"](text, "resume")
+
+
+def test_sentences_end_at_empty_lines_and_at_the_end_of_the_file():
+    read = LATTICE["parse_tagged"]("高 B-NAME\r\n勇 E-NAME\n\n\n： O", "resume")
+    assert read == ((("高", "勇"), ("B-NAME", "E-NAME")), (("：",), ("O",)))
+    assert LATTICE["parse_tagged"]("科0\tO\n310\tO\n", "weibo", "\t")[0][0] == ("科", "3")
+    assert LATTICE["parse_tagged"]("", "resume") == ()
+
+
+def test_bio_becomes_bmes_with_the_same_entities():
+    tags = ("B-P", "I-P", "I-P", "B-P", "O", "B-Q", "I-Q")
+    assert LATTICE["bmes"](tags) == ("B-P", "M-P", "E-P", "S-P", "O", "B-Q", "E-Q")
+    with pytest.raises(ValueError, match="no BIO tag"):
+        LATTICE["bmes"](("M-P",))
+
+
+def test_a_lexicon_keeps_words_of_two_characters_and_may_be_empty():
+    assert LATTICE["parse_lexicon"]("的 3 uj\n南京 5 ns\n南京 2 ns\n") == ["南京"]
+    assert LATTICE["parse_lexicon"]("") == []
+    with pytest.raises(BadFile, match="line 2"):
+        LATTICE["parse_lexicon"]("南京 5 ns\n 5 ns\n")
+
+
+@pytest.mark.skipif(not datasets.within_reach("resume-ner"), reason="the files are out of reach")
+def test_the_published_files_have_the_known_sizes():
+    """13438 training entities open; two of them are torn by an empty line."""
+    resume = LATTICE["read_resume"]()
+    assert {part: len(sentences) for part, sentences in resume.items()} == {
+        "train": 3821,
+        "validation": 463,
+        "test": 477,
+    }
+    assert [sum(len(LATTICE["spans"](t)) for _, t in s) for s in resume.values()] == [13436, 1497, 1630]
+
+
+@pytest.mark.skipif(not datasets.within_reach("weibo-ner"), reason="the files are out of reach")
+def test_weibo_has_the_known_entities():
+    weibo = LATTICE["read_weibo"]()
+    assert [len(sentences) for sentences in weibo.values()] == [1350, 270, 270]
+    assert [sum(len(LATTICE["spans"](t)) for _, t in s) for s in weibo.values()] == [1885, 389, 414]
+
+
+def test_stand_in_sentences_are_well_formed_and_repeat():
+    one, two = LATTICE["made_up_sentences"](), LATTICE["made_up_sentences"]()
+    assert one == two
+    for characters, tags in one["train"]:
+        assert len(characters) == len(tags) > 0
+        assert set(tags) <= {"O", "B-LOC", "E-LOC", "B-TITLE", "E-TITLE"}
+
+
+# ---- words and spans
+
+
+@given(st.text("甲乙丙", max_size=12), st.lists(st.text("甲乙丙", min_size=1, max_size=5), max_size=8))
+@settings(max_examples=80, deadline=None)
+def test_the_trie_finds_what_looking_up_every_substring_finds(text, words):
+    found = LATTICE["matches"](LATTICE["build_trie"](words), text)
+    assert len(found) == len(set(found))
+    assert set(found) == LATTICE["matches_by_lookup"](words, text)
+
+
+@given(st.lists(st.sampled_from(TAGS), max_size=12))
+@settings(max_examples=100, deadline=None)
+def test_spans_are_those_of_a_regular_expression(tags):
+    assert LATTICE["spans"](tags) == LATTICE["spans_by_pattern"](tags)
+
+
+def test_scores_by_hand():
+    gold = [["B-X", "E-X", "O", "S-Y"], ["S-X"]]
+    found = [["B-X", "E-X", "S-Y", "O"], ["O"]]
+    assert LATTICE["scores"](gold, found) == pytest.approx((50.0, 100 / 3, 40.0))
+    assert LATTICE["scores"]([["O"]], [["O"]]) == (0.0, 0.0, 0.0)
+    with pytest.raises(ValueError):
+        LATTICE["scores"](gold, found[:1])
+
+
+def test_control_lexicons_have_the_lengths_of_the_words():
+    words = LATTICE["WORDS"]
+    sentences = LATTICE["made_up_sentences"]()["train"]
+    for made in (LATTICE["random_strings"](words, sentences), LATTICE["permuted"](words)):
+        assert [len(w) for w in made] == [len(w) for w in words]
+    assert len(set(LATTICE["permuted"](words))) == len(set(words))  # one to one
+    task = task_of(sentences, words)
+    spans = LATTICE["any_spans"](task)
+    text = "|".join("".join(c) for c, _ in sentences)
+    assert all(span in text for span in spans) and len(spans) == len(set(spans)) > 0
+
+
+# ---- the chain of tags
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=15, deadline=None)
+def test_crf_is_the_sum_over_all_sequences(seed):
+    torch.manual_seed(seed)
+    lengths = torch.randint(1, 5, (2, 3))
+    mask = torch.arange(int(lengths.max()))[:, None, None] < lengths
+    y = 3 * torch.randn(*mask.shape, 3).double()
+    crf = [torch.randn(*size).double() for size in ((2, 3), (2, 3, 3), (2, 3))]
+    log_z, best = LATTICE["log_partition"](y, mask, *crf), LATTICE["viterbi"](y, mask, *crf)
+    tags = torch.zeros(mask.shape, dtype=torch.long)
+    for s in range(2):
+        for b in range(3):
+            n = lengths[s, b]
+            exact, path = LATTICE["crf_by_enumeration"](y[:n, s, b], *(w[s] for w in crf))
+            assert abs(log_z[s, b] - exact) < 1e-9
+            assert tuple(best[:n, s, b].tolist()) == path
+            tags[:n, s, b] = torch.tensor(path)
+    best_score = LATTICE["path_score"](y, mask, tags, *crf)
+    some_score = LATTICE["path_score"](y, mask, torch.zeros_like(tags), *crf)
+    assert (best_score >= some_score - 1e-9).all() and (best_score < log_z).all()
+
+
+def test_partition_of_extreme_scores_is_finite():
+    y = torch.tensor([-900.0, 900.0, 0.0]).expand(400, 1, 1, 3)
+    mask = torch.ones(400, 1, 1, dtype=torch.bool)
+    log_z = LATTICE["log_partition"](y, mask, torch.zeros(1, 3), torch.zeros(1, 3, 3), torch.zeros(1, 3))
+    assert log_z.item() == pytest.approx(400 * 900, rel=1e-5)
+
+
+# ---- the lattice
+
+
+@given(st.integers(0, 10_000), st.lists(st.integers(1, 9), min_size=2, max_size=6), st.sampled_from([0, 0.2, 0.6, 1]))
+@settings(max_examples=12, deadline=None)
+def test_batched_lattice_is_the_definition_in_loss_and_every_gradient(seed, lengths, density):
+    lengths = lengths[: len(lengths) // 2 * 2]
+    assert LATTICE["largest_gap"](seed, lengths, density) < 1e-9
+
+
+def test_batched_lattice_is_the_definition_in_single_precision():
+    assert LATTICE["largest_gap"](5, [9, 3, 7, 8], 0.4, torch.float32) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("code", "broken"),
+    [
+        ("into_g = torch.where(here, above * share, into_g)", "into_g = torch.where(here, above, into_g)"),
+        ("kept = kept.masked_fill_(here, 0)", "pass"),
+        ("terms[:, size:], cell, out=terms[:, :size]", "terms[:, size:], f, out=terms[:, :size]"),
+        ('"link": eye.clone()', '"link": eye.clone()[:, :-1]'),
+    ],
+)
+def test_a_wrong_lattice_is_noticed(code, broken):
+    wrong = definitions.of_chapter("lattice_lstm_ner", {code: broken})
+    wrong["DEVICE"] = "cpu"
+    try:
+        gap = wrong["largest_gap"](1, [7, 4, 9, 6], 0.5)
+    except RuntimeError:
+        return
+    assert gap > 1e-6
+
+
+def test_without_words_only_the_character_cell_is_left():
+    """Against a plain loop over eqs. (4) and (5)."""
+    torch.manual_seed(0)
+    model = LATTICE["LatticeTagger"](9, 1, 3, size=4, width=3)
+    p, x = model.of_group(0), torch.randn(6, 3)
+    h = c = torch.zeros(4)
+    found = LATTICE["lattice_by_definition"](x, [], p)
+    for t in range(6):
+        i, o, g = (x[t] @ p["char_in"][:, :12] + h @ p["char_state"] + p["char_bias"][:12]).split(4)
+        c = (1 - i.sigmoid()) * c + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * c.tanh()
+        assert torch.allclose(h, found[t], atol=1e-6)
+
+
+def test_where_a_word_ends_the_previous_cell_is_left_out():
+    """Two sentences that differ in the first character, which the word's end cannot see but through h."""
+    torch.manual_seed(0)
+    model = LATTICE["LatticeTagger"](9, 2, 3, size=4, width=3)
+    p = {name: value.detach().clone() for name, value in model.of_group(0).items()}
+    p["char_state"].zero_()  # no way through the gates
+    x, word = torch.randn(4, 3), torch.randn(3)
+    other = torch.cat([torch.randn(1, 3), x[1:]])
+    blind = [
+        LATTICE["lattice_by_definition"](v, [(2, 3, word)], p | {"word_state": p["word_state"] * 0}) for v in (x, other)
+    ]
+    assert not torch.allclose(blind[0][2], blind[1][2], atol=1e-4)
+    p["word_in"] = torch.cat([p["word_in"] * 0, p["word_in"][:, 4:]], 1)[:, -12:]
+    p["word_bias"][:4] = -60.0  # the word's forget gate is shut: nothing of c_b
+    p["word_state"] = p["word_state"] * 0
+    shut = [LATTICE["lattice_by_definition"](v, [(2, 3, word)], p) for v in (x, other)]
+    assert torch.allclose(shut[0][3], shut[1][3], atol=1e-6)
+
+
+@pytest.mark.parametrize("length", [1, 500])
+def test_sentences_of_one_and_of_many_characters(length):
+    text = ("东" * length)[:length]
+    task = task_of((((*text,), ("O",) * length), (("山", "西"), ("B-X", "E-X"))), ["东东", "东东东", "山西"])
+    torch.manual_seed(0)
+    model = LATTICE["LatticeTagger"](task.characters, task.words, len(task.labels), size=5, width=4).eval()
+    batch = LATTICE["make_batch"](task.train, np.array([[0, 1]]), model.letters)
+    loss = model.loss(batch)
+    assert loss[0, 0].item() == pytest.approx(LATTICE["definition_loss"](model, task.train, 0).item(), rel=1e-4)
+    assert loss[0, 1].item() == pytest.approx(LATTICE["definition_loss"](model, task.train, 1).item(), rel=1e-4)
+    assert [len(tags) for tags in LATTICE["decode"](model, task.train, task.labels)[0]] == [length, 2]
+
+
+def test_padding_changes_nothing():
+    task = task_of(LATTICE["made_up_sentences"]()["train"][:8], LATTICE["WORDS"])
+    model = LATTICE["LatticeTagger"](task.characters, task.words, len(task.labels), size=6, width=5).eval()
+    together = model.loss(LATTICE["make_batch"](task.train, np.arange(8)[None], model.letters))[0]
+    alone = [model.loss(LATTICE["make_batch"](task.train, np.array([[k]]), model.letters))[0, 0] for k in range(8)]
+    assert torch.allclose(together, torch.stack(alone), atol=1e-4)
+
+
+def test_characters_never_seen_and_tags_never_seen_do_no_harm():
+    parts = {"train": ((("甲", "乙"), ("O", "S-X")),), "validation": (), "test": ((("丙", "1"), ("O", "S-Z")),)}
+    task = LATTICE["build_task"](parts, [])
+    assert task.test.characters[0].tolist() == [0, 0]
+    assert task.labels == ["O", "S-X"] and task.test.gold == [("O", "S-Z")]
+    model = LATTICE["LatticeTagger"](task.characters, task.words, 2, size=5, width=4)
+    found = LATTICE["decode"](model, task.test, task.labels)
+    assert len(found[0][0]) == 2 and set(found[0][0]) <= {"O", "S-X"}
+
+
+def test_an_empty_lexicon_is_the_character_model():
+    sentences = LATTICE["made_up_sentences"]()["train"][:6]
+    task = task_of(sentences, [])
+    assert task.words == 1 and not any(len(w) for w in task.train.words)
+    model = LATTICE["LatticeTagger"](task.characters, task.words, len(task.labels), size=5, width=4).eval()
+    loss = model.loss(LATTICE["make_batch"](task.train, np.arange(6)[None], model.letters))
+    loss.sum().backward()
+    assert torch.isfinite(loss).all() and model.char_state.grad.abs().sum() > 0
+
+
+def test_a_batch_of_nothing_is_refused():
+    task = task_of(LATTICE["made_up_sentences"]()["train"][:2], [])
+    with pytest.raises(ValueError, match="at least one character"):
+        LATTICE["make_batch"](task.train, np.zeros((1, 0), int), task.characters)
+
+
+def test_the_walk_is_freed_with_its_result():
+    task = task_of(LATTICE["made_up_sentences"]()["train"][:6], LATTICE["WORDS"])
+    model = LATTICE["LatticeTagger"](task.characters, task.words, len(task.labels), size=6, width=5)
+    batch = LATTICE["make_batch"](task.train, np.arange(6)[None], model.letters)
+    inputs = LATTICE["input_products"](model, batch)
+    gc.disable()
+    try:
+        walk = LATTICE["LatticeWalk"].apply(*inputs, model.char_state, model.word_state, model.link, batch.lattice)
+        kept = weakref.ref(walk.grad_fn.state.cells)
+        del walk
+        assert kept() is None
+    finally:
+        gc.enable()
+
+
+def test_networks_side_by_side_do_not_hear_each_other():
+    task = task_of(LATTICE["made_up_sentences"]()["train"][:6], LATTICE["WORDS"])
+    sizes = task.characters, task.words, len(task.labels)
+    two = LATTICE["LatticeTagger"](*sizes, seeds=(4, 9), size=6, width=5).eval()
+    chosen = np.array([[0, 1, 2], [3, 4, 5]])
+    losses = two.loss(LATTICE["make_batch"](task.train, chosen, two.letters))
+    for s, seed in enumerate((4, 9)):
+        one = LATTICE["LatticeTagger"](*sizes, seeds=(seed,), size=6, width=5).eval()
+        alone = one.loss(LATTICE["make_batch"](task.train, chosen[s : s + 1], one.letters))
+        assert torch.allclose(losses[s], alone[0], atol=1e-5)
+
+
+def test_every_sentence_is_met_once_in_an_epoch_by_every_network():
+    task = task_of(LATTICE["made_up_sentences"]()["train"], [])
+    pieces = LATTICE["batches"](task.train, 32, 3, np.random.default_rng(0))
+    for s in range(3):
+        met = np.concatenate([piece[s] for piece in pieces])
+        assert sorted(met.tolist()) == list(range(len(task.train.tags)))
+
+
+def test_shares_of_the_words_are_those_of_the_definition():
+    """One word, one sentence: the share in eq. (7) by hand."""
+    torch.manual_seed(3)
+    task = task_of(((("东", "山"), ("O", "O")),), ["东山"])
+    model = LATTICE["LatticeTagger"](task.characters, task.words, 1, size=5, width=4).eval()
+    p, x = model.of_group(0), model.char_table[0][torch.from_numpy(task.train.characters[0])]
+    h = LATTICE["lattice_by_definition"](x[:1], [], p)[0]
+    i0, _, g0 = (x[0] @ p["char_in"][:, :15]).split(5)
+    c = i0.sigmoid() * g0.tanh()
+    f, i, g = (model.word_table[0][0] @ p["word_in"] + h @ p["word_state"]).split(5)
+    cell = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    a = (x[1] @ p["char_in"][:, 15:] + cell @ p["link"]).sigmoid().exp()
+    mine = (x[1] @ p["char_in"][:, :15] + h @ p["char_state"])[:5].sigmoid().exp()
+    ((begin, end, word, share),) = LATTICE["shares"](model, task.train, 0)
+    assert (begin, end, word) == (0, 1, 0)
+    assert share == pytest.approx((a / (a + mine)).mean().item(), abs=1e-5)
+
+
+def test_a_short_training_learns_the_made_up_task(monkeypatch):
+    monkeypatch.setenv("WALKTHROUGHS_QUIET", "1")
+    task = LATTICE["build_task"](LATTICE["made_up_sentences"](), LATTICE["WORDS"])
+    _, history, tags = LATTICE["train"](task, (0, 1), 6, rate=0.02)
+    assert history.shape == (6, 2, 2, 3)
+    final = LATTICE["at_best"](history)
+    assert (final[:, 2] > 80).all()
+    for s in range(2):
+        assert LATTICE["scores"](task.test.gold, tags[s]) == pytest.approx(tuple(final[s]))
