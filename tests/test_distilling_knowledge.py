@@ -1,0 +1,234 @@
+"""The definitions of the distillation chapter against references, properties and bad input."""
+
+from __future__ import annotations
+
+import math
+
+import definitions
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from utils import claims
+
+NAME = "distilling_knowledge"
+KD = definitions.of_chapter(NAME)
+KD["DEVICE"] = "cpu"
+
+
+def logits(seed, cases=20, classes=10):
+    return torch.randn(cases, classes, generator=torch.Generator().manual_seed(seed), dtype=torch.double) * 3
+
+
+@given(st.floats(0.3, 100), st.integers(0, 1000), st.floats(-50, 50))
+@settings(max_examples=50, deadline=None)
+def test_soft_targets_are_probabilities_keep_the_order_and_ignore_a_constant(temperature, seed, constant):
+    z = logits(seed)
+    q = KD["soft_targets"](z, temperature)
+    torch.testing.assert_close(q.sum(1), torch.ones(20, dtype=torch.double))
+    assert (q.argmax(1) == z.argmax(1)).all()
+    torch.testing.assert_close(KD["soft_targets"](z + constant, temperature), q)
+    hotter = KD["soft_targets"](z, 2 * temperature)
+    assert (hotter.amax(1) <= q.amax(1) + 1e-12).all()
+
+
+@given(st.floats(0.5, 50), st.integers(0, 1000), st.floats(0, 2))
+@settings(max_examples=50, deadline=None)
+def test_the_loss_is_a_divergence_and_its_gradient_the_formula(temperature, seed, weight):
+    z, v, labels = logits(seed).requires_grad_(), logits(seed + 1), torch.arange(20) % 10
+    loss = KD["distillation_loss"](z, v, temperature, labels, weight)
+    p = torch.softmax(v / temperature, 1)
+    divergence = F.kl_div(torch.log_softmax(z / temperature, 1), p, reduction="batchmean")
+    entropy = -(p * p.clamp_min(1e-300).log()).sum(1).mean()
+    torch.testing.assert_close(loss, temperature**2 * (divergence + entropy) + weight * F.cross_entropy(z, labels))
+    soft = KD["distillation_loss"](z, v, temperature)
+    (gradient,) = torch.autograd.grad(soft, z)
+    torch.testing.assert_close(20 * gradient, temperature**2 * KD["soft_gradient"](z.detach(), v, temperature))
+    assert soft >= KD["distillation_loss"](v, v, temperature) - 1e-9  # the teacher itself is best
+
+
+def test_without_the_square_the_gradient_does_not_keep_its_size():
+    """The check of eq. (3) in the chapter fails when the factor is forgotten."""
+    broken = definitions.of_chapter(NAME, {"temperature**2 * F.cross": "F.cross"})
+    z, v = logits(0).requires_grad_(), logits(1)
+    sizes = {}
+    for name, chapter in (("right", KD), ("broken", broken)):
+        grads = [torch.autograd.grad(chapter["distillation_loss"](z, v, t), z)[0].norm() for t in (5, 50)]
+        sizes[name] = (grads[0] / grads[1]).item()
+    assert 0.7 < sizes["right"] < 1.4
+    assert sizes["broken"] > 50
+
+
+@pytest.mark.parametrize("temperature", [0, -1, math.nan, math.inf, -math.inf])
+def test_a_temperature_that_is_not_positive_is_refused(temperature):
+    with pytest.raises(ValueError, match="temperature must be positive"):
+        KD["soft_targets"](logits(0), temperature)
+    with pytest.raises(ValueError, match="temperature must be positive"):
+        KD["distillation_loss"](logits(0), logits(1), temperature)
+
+
+def test_a_teacher_with_other_classes_is_refused():
+    with pytest.raises(ValueError, match=r"\(20, 10\) and \(20, 12\)"):
+        KD["distillation_loss"](logits(0), logits(1, classes=12), 2)
+
+
+@pytest.mark.parametrize("labels", [[0, 10], [-1, 3], [255]])
+def test_labels_out_of_range_are_refused(labels):
+    with pytest.raises(ValueError, match=r"0 \.\. 9, found"):
+        KD["on_labels"](torch.tensor(labels))
+    padded = torch.zeros(len(labels), 32, 32, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r"0 \.\. 9, found"):
+        KD["TeacherTraining"](padded, torch.tensor(labels), 0, "halves", 1)
+
+
+def test_a_table_with_labels_out_of_range_is_refused_by_the_mixed_loss():
+    with pytest.raises(ValueError, match=r"0 \.\. 9, found"):
+        KD["on_teacher"](logits(0), 2, torch.full((20,), 10), 0.5)
+
+
+@given(st.integers(0, 10_000), st.sampled_from([0.2, 0.5, 0.9]))
+@settings(max_examples=20, deadline=None)
+def test_masks_keep_the_mean(seed, drop):
+    coins = np.random.Generator(np.random.SFC64(seed))
+    mask = KD["keep"]((200, 300), drop, coins)
+    assert set(np.round(mask.unique().numpy(), 4)) == {0, round(np.float32(1 / (1 - drop)), 4)}
+    assert abs(mask.mean().item() - 1) < 6 * math.sqrt(drop / (1 - drop) / 60_000)
+
+
+def test_images_are_moved_and_nothing_else():
+    images = torch.randint(1, 255, (40, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    padded, rows = F.pad(images, (2, 2, 2, 2)), torch.randperm(40, generator=torch.Generator().manual_seed(1))
+    moved = KD["shifted"](padded, rows, torch.Generator().manual_seed(7))
+    corners = torch.randint(5, (2, 40), generator=torch.Generator().manual_seed(7)).T.tolist()
+    for image, row, (down, right) in zip(moved, rows, corners, strict=True):
+        expected = (padded[row, down : down + 28, right : right + 28].float() / 255 - 0.13066) / 0.30811
+        assert torch.equal(image.reshape(28, 28), expected)
+    assert len(set(map(tuple, corners))) > 10
+
+
+def step_pair():
+    model = KD["network"](1200, 0)
+    batch = torch.rand(16, 784, generator=torch.Generator().manual_seed(2))
+    return model, batch, torch.arange(16) % 10
+
+
+@pytest.mark.parametrize("first", [slice(0, 600), slice(600, None)])
+@pytest.mark.parametrize("second", [slice(0, 600), slice(600, None)])
+def test_halves_are_dropout_with_one_mask_for_the_batch(first, second):
+    model, batch, target = step_pair()
+    loss = KD["halves_gradients"](model, batch, target, first, second)
+    found = [p.grad.clone() for p in model.parameters()]
+    masks = torch.zeros(2, 1200)
+    masks[0, first] = masks[1, second] = 2
+    hidden = model[3](model[2](model[1](model[0](batch)) * masks[0])) * masks[1]
+    expected = F.cross_entropy(model[4](hidden), target)
+    torch.testing.assert_close(loss, expected.detach())
+    for mine, theirs in zip(found, torch.autograd.grad(expected, list(model.parameters())), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-4)
+
+
+def test_a_new_order_of_the_units_changes_neither_the_function_nor_the_next_step():
+    model, batch, target = step_pair()
+    twin = KD["network"](1200, 0)
+    whole = slice(None)
+    results = []
+    for network, mixed in ((model, True), (twin, False)):
+        optimiser = torch.optim.Adam(network.parameters(), 1e-3)
+        for step in range(3):
+            if mixed and step:
+                KD["reorder"](network, optimiser, torch.Generator().manual_seed(step))
+            KD["halves_gradients"](network, batch, target, whole, whole)
+            optimiser.step()
+        results.append(network(batch))
+    torch.testing.assert_close(*results, atol=2e-4, rtol=1e-3)
+
+
+def test_norms_are_bounded_and_short_ones_left_alone():
+    model = KD["network"](1200, 0)
+    with torch.no_grad():
+        model[2].weight[5] *= 100
+    before = model[2].weight.detach().clone()
+    KD["limit_norms"](model)
+    assert all(layer.weight.square().sum(1).max() <= 15.001 for layer in model[::2])
+    assert torch.equal(model[2].weight[:5], before[:5])
+    torch.testing.assert_close(F.normalize(model[2].weight[5], dim=0), F.normalize(before[5], dim=0))
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=30, deadline=None)
+def test_a_shuffled_teacher_keeps_winner_and_numbers(seed):
+    v = logits(seed, cases=50)
+    dealt = KD["shuffled"](v, seed)
+    assert torch.equal(dealt.argmax(1), v.argmax(1))
+    torch.testing.assert_close(dealt.sort(1).values, v.sort(1).values)
+    assert (dealt != v).any(1).float().mean() > 0.9
+    one_hot = torch.softmax(KD["one_hot"](v), 1)
+    torch.testing.assert_close(one_hot, F.one_hot(v.argmax(1), 10).double(), atol=1e-12, rtol=0)
+
+
+@given(st.integers(0, 1000), st.floats(0.02, 0.9), st.sampled_from([[3], [7, 8]]))
+@settings(max_examples=30, deadline=None)
+def test_the_rule_gives_a_class_its_prior(seed, prior, classes):
+    z = logits(seed, cases=200)
+    shift = KD["shift_to_prior"](z, classes, prior)
+    moved = z.clone()
+    moved[:, classes] += shift
+    assert abs(torch.softmax(moved, 1)[:, classes].sum(1).mean().item() - prior) < 1e-6
+    count = KD["errors_by_shift"](z, torch.zeros(200, dtype=torch.long), classes, [0.0, shift])
+    assert count[0] == KD["errors"](z, torch.zeros(200, dtype=torch.long))
+
+
+def test_an_ensemble_of_equals_is_its_member():
+    z = logits(0)
+    mean = KD["mean_logits"]([z, z + 1.0, z], 2)
+    torch.testing.assert_close(torch.softmax(mean / 2, 1), torch.softmax(z / 2, 1))
+
+
+def test_specialists_that_agree_change_nothing():
+    p = torch.softmax(logits(3), 1)
+    classes = [1, 4, 9]
+    rest = [c for c in range(10) if c not in classes]
+    special = torch.cat([p[:, classes], p[:, rest].sum(1, keepdim=True)], 1)
+    q = torch.softmax(KD["combine"](p, special, classes), 1)
+    torch.testing.assert_close(q, p, atol=1e-9, rtol=0)
+
+
+def test_a_sure_specialist_decides_among_its_classes():
+    p = torch.full((1, 10), 0.02, dtype=torch.double)
+    p[0, [4, 9]] = torch.tensor([0.44, 0.4], dtype=torch.double)
+    special = torch.tensor([[0.01, 0.98, 0.01]], dtype=torch.double)
+    assert KD["combine"](p, special, [4, 9]).argmax().item() == 9
+
+
+def test_classes_that_are_confused_are_grouped():
+    p = torch.full((300, 10), 0.01)
+    for case in range(300):
+        p[case, [(3, 5), (4, 9), (0, 6)][case % 3]] = 0.4 + 0.1 * ((case // 3) % 2)
+    groups = KD["confusable"](p, 4)
+    assert sorted(sum(groups, [])) == list(range(10))
+    assert all(any(set(pair) <= set(group) for group in groups) for pair in ((3, 5), (4, 9), (0, 6)))
+
+
+def test_a_student_learns_its_teacher():
+    images = torch.rand(400, 784, generator=torch.Generator().manual_seed(0))
+    teacher = 8 * KD["network"](40, 1)(images).detach()
+    model = KD["network"](30, 2)
+    rows = torch.arange(400)
+    before = KD["distillation_loss"](model(images), teacher, 5).item()
+    watched = []
+    KD["fit"](model, images, KD["on_teacher"](teacher, 5), rows, 30, 0, batch=50, watch=watched.append)
+    floor = KD["distillation_loss"](teacher, teacher, 5).item()
+    after = KD["distillation_loss"](model(images), teacher, 5).item()
+    assert len(watched) == 30
+    assert after - floor < 0.3 * (before - floor)
+
+
+def test_claims_say_what_is_a_stand_in_and_what_was_chosen_on_the_test_set():
+    file = claims.load(NAME)
+    for name in ("ensemble-transferred", "few-soft-beats-hard", "specialists-help"):
+        assert "stand-in" in file[name].source
+    for name in ("no3-corrected", "two-digits-corrected"):
+        assert "fewest test errors" in file[name].protocol["selection"]
