@@ -2,7 +2,7 @@
 
 Usage: python .ci/new_chapter.py name
 
-What has to be written is marked TODO; the tests list the marks that are left.
+What has to be written is marked WRITE; the tests list the marks that are left.
 """
 
 import json
@@ -20,10 +20,10 @@ CELLS = [
     (
         "markdown",
         [],
-        "# TODO: title of the chapter\n\nTODO: two sentences on what the paper found\n\n| | |\n|---|---|\n"
-        "| **Paper** | TODO: authors, title with link, year |\n| **Data** | TODO: data sets |\n"
-        "| **Framework** | TODO: framework |\n| **Reading and running** | TODO: minutes to read, minutes to run |\n"
-        "| **Terms** | TODO: key terms, in English and Chinese |",
+        "# WRITE: title of the chapter\n\nWRITE: two sentences on what the paper found\n\n| | |\n|---|---|\n"
+        "| **Paper** | WRITE: authors, title with link, year |\n| **Data** | WRITE: data sets |\n"
+        "| **Framework** | WRITE: framework |\n| **Reading and running** | WRITE: minutes to read, minutes to run |\n"
+        "| **Terms** | WRITE: key terms, in English and Chinese |",
     ),
     ("code", ["remove-cell"], "START"),
     ("code", ["hide-input"], "import torch\n\nfrom utils import datasets, plots, run"),
@@ -35,19 +35,19 @@ CELLS = [
     (
         "markdown",
         [],
-        "## The idea in one picture\n\nTODO: the picture, drawn by code, and its alternative text",
+        "## The idea in one picture\n\nWRITE: the picture, drawn by code, and its alternative text",
     ),
-    ("markdown", [], "## Data\n\nTODO: what the data is, and a look at real samples"),
-    ("code", [], 'datasets.card("TODO: name of the data set")'),
-    ("markdown", [], "## The model\n\nTODO: the first equation\n\n$$ y = f(x) \\tag{1} $$"),
-    ("code", [], "# TODO: the code that is eq. (1)"),
+    ("markdown", [], "## Data\n\nWRITE: what the data is, and a look at real samples"),
+    ("code", [], 'datasets.card("WRITE: name of the data set")'),
+    ("markdown", [], "## The model\n\nWRITE: the first equation\n\n$$ y = f(x) \\tag{1} $$"),
+    ("code", [], "# WRITE: the code that is eq. (1)"),
     (
         "code",
         ["nbval-check-output"],
-        '# TODO: a check of eq. (1) against other code\nprint("eq. (1) and the library agree to 1e-6:", False)',
+        '# WRITE: a check of eq. (1) against other code\nprint("eq. (1) and the library agree to 1e-6:", False)',
     ),
-    ("markdown", [], "## Results\n\nTODO: training, chapter.record() for each claim and its controls"),
-    ("markdown", [], "## What the paper left out\n\n> **TODO: a finding.** TODO: what was tried and seen"),
+    ("markdown", [], "## Results\n\nWRITE: training, chapter.record() for each claim and its controls"),
+    ("markdown", [], "## What the paper left out\n\n> **WRITE: a finding.** WRITE: what was tried and seen"),
     ("markdown", [], "## Paper against measurement"),
     ("code", [], "chapter.table()"),
     ("markdown", [], "### The recorded full run"),
@@ -56,29 +56,29 @@ CELLS = [
     (
         "markdown",
         [],
-        "## Exercises\n\n1. TODO: a line to change and what to look at\n\n## References\n\n- TODO: the paper",
+        "## Exercises\n\n1. WRITE: a line to change and what to look at\n\n## References\n\n- WRITE: the paper",
     ),
 ]
 
 CLAIMS = """\
 # The claims of this chapter. The fields are explained in data/claims.schema.json.
 chapter: NAME
-title: "TODO: a short title"
-paper: "TODO: key of the paper in references.bib"
+title: "WRITE: a short title"
+paper: "WRITE: key of the paper in references.bib"
 data: []
 claims:
   - id: headline
-    statement: "TODO: what the paper says, in one sentence"
+    statement: "WRITE: what the paper says, in one sentence"
     paper: 0.0
-    source: "TODO: table, row, column"
+    source: "WRITE: table, row, column"
     read: unverified
-    protocol: {split: "TODO", seeds: "TODO", metric: "TODO", selection: "TODO"}
+    protocol: {split: "WRITE", seeds: "WRITE", metric: "WRITE", selection: "WRITE"}
     kind: interval
     tolerance: 0.0
-    reason: "TODO: why the band is as wide as it is"
+    reason: "WRITE: why the band is as wide as it is"
     headline: true
     controls:
-      - {id: without, statement: "TODO: the same run with the idea taken out"}
+      - {id: without, statement: "WRITE: the same run with the idea taken out"}
     expected: {quick: not run, full: not run}
 """
 
@@ -114,4 +114,4 @@ def create(name: str, root: Path = ROOT) -> list[Path]:
 if __name__ == "__main__":
     for path in create(sys.argv[1] if len(sys.argv) > 1 else ""):
         print(path.relative_to(ROOT))
-    print("Write what is marked TODO; make test lists what is left.")
+    print("Replace every mark WRITE; make test lists what is left.")

@@ -15,12 +15,17 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb"))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-spec = importlib.util.spec_from_file_location("repository", ROOT / ".ci" / "repository.py")
-repository = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(repository)
-spec = importlib.util.spec_from_file_location("new_chapter", ROOT / ".ci" / "new_chapter.py")
-new_chapter = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(new_chapter)
+
+
+def script(name: str):
+    """The module of a script in .ci."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / ".ci" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+repository, new_chapter = script("repository"), script("new_chapter")
 
 
 def tracked() -> list[Path]:
@@ -151,10 +156,12 @@ def test_workflow(path):
 
 
 def left_to_write(root: Path) -> list[str]:
-    """The marks TODO in chapters and claims, as `file: what is missing`."""
+    """The marks WRITE in chapters and claims, as `file: what is missing`."""
     files = sorted([*root.glob("chapters/*.ipynb"), *root.glob("data/claims/*.yml")])
     marks = [
-        (path, mark) for path in files for mark in re.findall(r"TODO:? ?[^\\|\"]*", path.read_text(encoding="utf-8"))
+        (path, mark)
+        for path in files
+        for mark in re.findall(r"\bWRITE\b:? ?[^\\|\"]*", path.read_text(encoding="utf-8"))
     ]
     return [f"{path.relative_to(root)}: {mark.strip()}" for path, mark in marks]
 
@@ -188,8 +195,8 @@ def test_a_new_chapter_has_the_anatomy_and_its_gaps_are_named(book):
     assert parts[-2]["chapters"][-1] == {"file": "chapters/deep_sets"}
     assert contents.read_text().replace("      - file: chapters/deep_sets\n", "") == before
     missing = left_to_write(book)
-    assert "chapters/deep_sets.ipynb: TODO: the first equation" in missing
-    assert "data/claims/deep_sets.yml: TODO: table, row, column" in missing
+    assert "chapters/deep_sets.ipynb: WRITE: the first equation" in missing
+    assert "data/claims/deep_sets.yml: WRITE: table, row, column" in missing
 
 
 @pytest.mark.parametrize("name", ["", "Deep", "deep sets", "../x", "9"])
