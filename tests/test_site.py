@@ -155,6 +155,25 @@ def test_the_map_of_ideas_leads_to_every_chapter(site):
     assert linked == {path.stem for path in (ROOT / "chapters").glob("*.ipynb")}
 
 
+def test_first_mentions_of_terms_lead_to_the_glossary(site, pages):
+    for name, page in pages.items():
+        if name.startswith("chapters/"):
+            terms = [link for link in page.links if "glossary.html#term-" in link]
+            assert len(terms) >= 5, f"{name} uses hardly any term of the glossary"
+            assert len(set(terms)) == len(terms), f"{name} links a term twice"
+            headings = re.findall(r"<h[1-6].*?</h[1-6]>", (site / name).read_text(encoding="utf-8"), re.S)
+            assert not any("term-" in heading for heading in headings)
+
+
+def test_every_chapter_says_how_to_cite_it_and_how_long_it_takes(site, pages):
+    times = (site / "running.html").read_text(encoding="utf-8")
+    for name in pages:
+        if name.startswith("chapters/"):
+            chapter = Path(name).stem
+            assert f"@misc{{paperwalkthroughs-{chapter.replace('_', '-')}," in (site / name).read_text(encoding="utf-8")
+            assert name in times, f"no recorded run of {chapter}"
+
+
 def test_images_have_alternative_text(pages):
     silent = {name: [i.get("src") for i in page.images if not i.get("alt")] for name, page in pages.items()}
     assert not any(silent.values()), silent
