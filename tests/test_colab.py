@@ -1,14 +1,18 @@
 """The start cell of a chapter: on a bare machine like Colab, beside the archive, and inside a clone."""
 
+import csv
 import json
 import os
 import re
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
 
 from utils import colab
 
@@ -177,3 +181,42 @@ def test_a_failing_pip_is_an_error(monkeypatch):
 def test_tools_for_building_are_not_required_on_colab():
     assert "torch" in colab.required()
     assert not {"jupyter-book", "pytest", "nbval", "ruff", "ipykernel"} & set(colab.required())
+
+
+# What Colab ships: data/colab.csv, from the freeze list of github.com/googlecolab/backend-info of 2026-08-19
+
+
+def shipped() -> dict[str, str]:
+    with (ROOT / "data" / "colab.csv").open(encoding="utf-8", newline="") as file:
+        return {row["package"]: row["version"] for row in csv.DictReader(file)}
+
+
+def refused(needs: list[str], present: dict[str, str]) -> list[str]:
+    """The requirements that a package of the list does not meet; what is not on the list is not judged."""
+    environment = {**default_environment(), "extra": "", "python_version": present["python"].rsplit(".", 1)[0]}
+    parsed = [Requirement(need) for need in needs]
+    wanted = [need for need in parsed if not need.marker or need.marker.evaluate(environment)]
+    return [str(n) for n in wanted if n.name in present and present[n.name] not in n.specifier]
+
+
+@pytest.mark.parametrize("package", sorted(colab.required()))
+def test_packages_that_are_installed_on_colab_accept_what_it_ships(package):
+    present = shipped()
+    if package in present:  # left alone there
+        return
+    assert refused(metadata.distribution(package).requires or [], present) == []
+
+
+def test_a_package_that_wants_another_version_than_colab_ships_is_noticed():
+    present = shipped()
+    assert refused(["numpy>=2.4", "numpy<2; extra == 'old'", "unheard-of==1"], present) == ["numpy>=2.4"]
+
+
+def test_chapters_use_no_newer_major_version_than_colab_ships():
+    present, pinned = shipped(), colab.required()
+    newer = {name for name in set(present) & set(pinned) if major(pinned[name]) > major(present[name])}
+    assert not newer, f"newer major versions than on Colab: {newer}"
+
+
+def major(version: str) -> int:
+    return int(version.split(".")[0])
