@@ -174,6 +174,17 @@ def test_every_chapter_says_how_to_cite_it_and_how_long_it_takes(site, pages):
             assert name in times, f"no recorded run of {chapter}"
 
 
+def test_every_module_of_the_helper_code_is_on_its_page():
+    modules = {path.relative_to(ROOT).with_suffix("") for path in (ROOT / "utils").rglob("*.py")}
+    names = {".".join(part for part in path.parts if part != "__init__") for path in modules}
+    listed = set(re.findall(r"automodule:: (\S+)", (ROOT / "api.md").read_text(encoding="utf-8")))
+    assert listed == names - {"utils", "utils.datasets.__main__"}
+
+
+def test_no_page_holds_a_path_of_this_machine(site, pages):
+    assert [name for name in pages if str(ROOT) in (site / name).read_text(encoding="utf-8")] == []
+
+
 def test_images_have_alternative_text(pages):
     silent = {name: [i.get("src") for i in page.images if not i.get("alt")] for name, page in pages.items()}
     assert not any(silent.values()), silent
