@@ -71,6 +71,16 @@ def link_first(paragraph: nodes.paragraph, term: str, meaning: str, target: str)
     return False
 
 
+SCROLLS = re.compile(r'<div (?=style="[^"]*overflow-x:auto)')
+
+
+def let_keyboards_scroll(doctree: nodes.document) -> None:
+    """Boxes that scroll sideways in the HTML outputs of chapters can be reached with the keyboard."""
+    for output in list(doctree.findall(nodes.raw)):
+        if SCROLLS.search(output.astext()):
+            output.children = [nodes.Text(SCROLLS.sub('<div tabindex="0" ', output.astext()))]
+
+
 def newest_year(chapter: str) -> str:
     runs = [run for profile in ("quick", "full") if (run := results.load(chapter, profile))]
     return max((run["provenance"]["date"][:4] for run in runs), default="")
@@ -101,6 +111,7 @@ def finish_page(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         name_terms(doctree)
     if docname.startswith("chapters/"):
         link_terms(app, doctree, docname)
+        let_keyboards_scroll(doctree)
         first = next(doctree.findall(nodes.section))
         first += cite_box(app, docname.removeprefix("chapters/"), docname)
 

@@ -1,0 +1,292 @@
+"""The definitions of the chapter on the graph neural network of 2009: references, properties, bad input."""
+
+from __future__ import annotations
+
+import warnings
+from types import SimpleNamespace
+
+import definitions
+import networkx as nx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+GNN = definitions.of_chapter("gnn_fixed_point")
+tf = GNN["tf"]
+tf.config.set_visible_devices([], "GPU")
+
+
+def part_of(edges, nodes, seed=0, width=2):
+    """Graphs with these edges in both directions, random labels and targets."""
+    generator = np.random.default_rng(seed)
+    both = [(a, b) for a, b in edges] + [(b, a) for a, b in edges]
+    arcs = np.unique(np.array(both, int).reshape(-1, 2), axis=0)
+    labels = generator.normal(size=(nodes, width)).astype(np.float32)
+    blocks = np.zeros(nodes, int)
+    return GNN["Graphs"](labels, arcs, generator.integers(2, size=nodes), blocks, np.ones(nodes, bool))
+
+
+@st.composite
+def parts(draw):
+    """A few nodes, isolated ones included, with any edges or none."""
+    nodes = draw(st.integers(1, 8))
+    pairs = [(a, b) for a in range(nodes) for b in range(a)]
+    return part_of(draw(st.sets(st.sampled_from(pairs))) if pairs else (), nodes, draw(st.integers(0, 99)))
+
+
+def model_in_double(name="NonlinearGNN", seed=0, **options):
+    model = GNN["in_double"](lambda: GNN[name](2, **options))
+    model.restart(seed)
+    return model
+
+
+def matrix_form(model, part, states):
+    """Eq. (4) with numpy, a dense arc-node matrix and the article's rows."""
+    rows = GNN["edge_matrix"](part)
+    sigmoid = lambda v: 1 / (1 + np.exp(-v))  # noqa: E731
+    inputs = np.concatenate([rows[:, 1:], states[rows[:, 0].astype(int)]], 1)
+    hidden = sigmoid(inputs @ model.first.kernel.numpy() + model.first.bias.numpy())
+    messages = sigmoid(hidden @ model.second.kernel.numpy() + model.second.bias.numpy())
+    matrix = np.zeros((len(part.targets), len(part.arcs)))
+    matrix[tuple(GNN["arc_node_matrix"](part).T)] = 1
+    return matrix @ messages
+
+
+@given(parts())
+@settings(max_examples=25, deadline=None)
+def test_segment_sum_equals_the_matrix_form_also_with_isolated_nodes_and_without_edges(part):
+    model, graph = model_in_double(), GNN["as_graph"](part, dtype="float64")
+    states = np.random.default_rng(1).normal(size=(len(part.targets), 10))
+    ours = model.step(tf.constant(states), model.prepare(graph), graph)
+    assert np.allclose(ours, matrix_form(model, part, states), atol=1e-12)
+    alone = np.setdiff1d(np.arange(len(part.targets)), part.arcs[:, 0])
+    assert not np.any(ours.numpy()[alone])
+
+
+@given(parts(), st.sampled_from(["at_children", "at_parents"]))
+@settings(max_examples=25, deadline=None)
+def test_gathers_have_the_gradient_of_a_plain_gather(part, name):
+    graph = GNN["as_graph"](part, dtype="float64")
+    states = tf.Variable(np.random.default_rng(2).normal(size=(len(part.targets), 3)))
+    factor = np.random.default_rng(3).normal(size=(len(part.arcs), 3))
+    index = graph.child if name == "at_children" else graph.parent
+    with tf.GradientTape(persistent=True) as tape:
+        ours = tf.reduce_sum(GNN[name](states, graph) * factor)
+        plain = tf.reduce_sum(tf.gather(states, index) * factor)
+    expected = tf.convert_to_tensor(tape.gradient(plain, states))
+    assert np.allclose(tape.gradient(ours, states), expected, atol=1e-12)
+
+
+PATH = part_of([(0, 1), (1, 2), (2, 3), (1, 4)], 6)  # node 5 is isolated
+
+
+@pytest.mark.parametrize("name", ["NonlinearGNN", "LinearGNN"])
+def test_implicit_unrolled_and_finite_differences_agree(name):
+    model, graph = model_in_double(name), GNN["as_graph"](PATH, dtype="float64")
+    exact = GNN["gradient_of"](model, graph, GNN["implicit"], 500)[1]
+    assert np.abs(exact - GNN["gradient_of"](model, graph, GNN["unrolled"], 500)[1]).max() < 1e-10
+    weight, place = model.weights[0], 0
+    losses = []
+    for sign in (1, -2):
+        change = np.zeros(weight.shape)
+        change.flat[place] = sign * 1e-5
+        weight.assign_add(change)
+        losses.append(GNN["gradient_of"](model, graph, GNN["implicit"], 500)[0])
+    assert abs((losses[0] - losses[1]) / 2e-5 - exact[place]) < 1e-8
+
+
+def test_a_backward_pass_that_stops_at_once_is_noticed():
+    broken = definitions.of_chapter(
+        "gnn_fixed_point", {"return g + tape.gradient(arrived, states, z)": "return g + 0 * z"}
+    )
+    model, graph = model_in_double("LinearGNN"), GNN["as_graph"](PATH, dtype="float64")
+    right = GNN["gradient_of"](model, graph, GNN["implicit"], 500)[1]
+    assert np.abs(right - broken["gradient_of"](model, graph, broken["implicit"], 500)[1]).max() > 1e-4
+
+
+@pytest.mark.parametrize("name", ["NonlinearGNN", "LinearGNN"])
+def test_column_sums_are_those_of_the_jacobian(name):
+    model, graph = model_in_double(name, seed=3), GNN["as_graph"](PATH, dtype="float64")
+    states = tf.constant(np.random.default_rng(0).normal(size=(6, model.state)))
+    dense = np.abs(GNN["jacobian"](model, graph, states)).sum(0)
+    assert np.allclose(model.column_sums(states, model.prepare(graph), graph).numpy().ravel(), dense, atol=1e-12)
+
+
+@given(parts(), st.floats(0, 100))
+@settings(max_examples=25, deadline=None)
+def test_the_linear_model_contracts_for_all_weights(part, size):
+    model, graph = model_in_double("LinearGNN"), GNN["as_graph"](part, dtype="float64")
+    for weight in model.weights:
+        weight.assign(size * weight)
+    states = tf.zeros((len(part.targets), 5), tf.float64)
+    assert np.max(model.column_sums(states, model.prepare(graph), graph)) <= 0.9 + 1e-12
+
+
+def test_old_and_new_program_agree_on_a_graph_with_an_isolated_node():
+    old = GNN["ArticleV1"](PATH, dtype="float64")
+    new = model_in_double()
+    for weight, value in zip(new.weights, old.run(old.weights), strict=True):
+        weight.assign(value)
+    ours = GNN["states_loss_gradients"](new, GNN["as_graph"](PATH, dtype="float64"))
+    assert GNN["differences"](ours, old.run(old.results)).max() < 1e-9
+
+
+# Bad input
+
+
+@pytest.mark.parametrize("solve", ["implicit", "unrolled"])
+def test_a_graph_without_edges_has_states_and_gradients(solve):
+    model, graph = model_in_double(), GNN["as_graph"](part_of((), 3), dtype="float64")
+    states, residual, count = GNN["settle"](model, graph)
+    assert states.shape == (3, 10) and not np.any(states) and residual == 0 and count == 1
+    with tf.GradientTape() as tape:
+        step = lambda x: model.step(x, model.prepare(graph), graph)  # noqa: E731
+        found = GNN[solve](step, tf.zeros((3, 10), tf.float64), 1e-3, 50)[0]
+        loss = GNN["loss_of"](model.output(found, graph), graph)
+    last = tape.gradient(loss, model.readout[-1].trainable_weights[1].value)
+    assert np.isfinite(last).all() and np.any(last)
+
+
+def test_a_threshold_that_is_never_reached_is_a_warning_with_the_residual_and_the_maximum_holds():
+    model, graph = model_in_double("LinearGNN"), GNN["as_graph"](PATH, dtype="float64")
+    with pytest.warns(RuntimeWarning, match="iteration 7 still moved a node by") as caught:
+        states, residual, count = GNN["settle"](model, graph, threshold=0.0, most=7)
+    assert count == 7 and residual > 0 and f"{residual:.1e}" in str(caught[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        GNN["settle"](model, graph, threshold=1e-3, most=1000)
+
+
+def test_the_remembered_start_of_the_backward_iteration_is_used_and_kept():
+    model, graph = model_in_double("LinearGNN"), GNN["as_graph"](PATH, dtype="float64")
+    memory = tf.Variable(tf.zeros((0, 5), tf.float64), shape=(None, 5))
+    gradients = []
+    for back in (1e-2, 1e-2, 0.0):
+        with tf.GradientTape() as tape:
+            prepared = model.prepare(graph)
+            step = lambda x, prepared=prepared: model.step(x, prepared, graph)  # noqa: E731
+            start = tf.zeros((6, 5), tf.float64)
+            states = GNN["implicit"](step, start, 0.0, 300, back, memory if back else None)[0]
+            loss = GNN["loss_of"](model.output(states, graph), graph)
+        gradients.append(np.concatenate([np.ravel(g) for g in tape.gradient(loss, model.weights)]))
+    first, second, exact = gradients
+    assert memory.numpy().shape == (6, 5) and np.any(memory.numpy())
+    assert 0 < np.abs(second - exact).max() < np.abs(first - exact).max() < 0.05 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("where", ["labels", "targets"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_labels_and_targets_that_are_no_numbers_are_refused(where, bad):
+    given_values = {"labels": PATH.labels.copy(), "targets": PATH.targets.astype(float)}
+    given_values[where][0] = bad
+    with pytest.raises(ValueError, match="finite numbers"):
+        GNN["as_graph"](PATH, **given_values)
+
+
+def record_of(edges=((0, 1), (1, 0)), nodes=3, **changes):
+    matrix = np.zeros((nodes, nodes))
+    for a, b in edges:
+        matrix[a, b] = 1
+    whole = {
+        "connMatrix": sparse.csc_matrix(matrix),
+        "nodeLabels": np.ones((2, nodes)),
+        "targets": np.array([1, -1, 1]),
+        "maskMatrix": sparse.eye(nodes),
+    }
+    return SimpleNamespace(**whole | changes)
+
+
+def test_a_record_is_read():
+    found = GNN["of_matrices"](record_of())
+    assert found.arcs.tolist() == [[0, 1], [1, 0]] and found.targets.tolist() == [1, 0, 1]
+    assert found.graph.tolist() == [0, 0, 1] and found.mask.all()
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (record_of(edges=((0, 1),)), "do not fit"),
+        (record_of(edges=((1, 1),)), "do not fit"),
+        (record_of(targets=np.array([1, -1])), "do not fit"),
+        (record_of(nodeLabels=np.full((2, 3), np.nan)), "finite"),
+        (record_of(targets=np.array([1, np.nan, 1])), "finite"),
+    ],
+)
+def test_a_record_that_is_not_sound_is_refused(record, message):
+    with pytest.raises(ValueError, match=message):
+        GNN["of_matrices"](record)
+
+
+# Data and baselines
+
+
+@pytest.mark.parametrize(("nodes", "part"), [(6, 3), (18, 9), (5, 5)])
+def test_generated_graphs_are_connected_and_hold_the_same_part(nodes, part):
+    drawn = GNN["generate"](nodes, part, graphs=10, seed=1)
+    kept = set()
+    for graphs in drawn.values():
+        for number in range(10):
+            inside = np.flatnonzero((graphs.graph == number) & (graphs.targets == 1))
+            graph = GNN["graph_of"](graphs, number)
+            assert nx.is_connected(graph) and len(inside) == part
+            kept.add(tuple(sorted(dict(graph.subgraph(inside.tolist()).degree).values())))
+    assert len(kept) == 1
+
+
+@pytest.mark.parametrize("part", [1, 7])
+def test_a_part_that_does_not_fit_is_refused(part):
+    with pytest.raises(ValueError, match="does not fit"):
+        GNN["generate"](6, part)
+
+
+def test_bayes_follows_the_recipe_and_no_rule_on_one_label_beats_it():
+    generator, wanted = np.random.default_rng(0), np.array([[2.0], [5.0]])
+    labels = generator.normal(0, 0.25, 20000) + np.round(generator.uniform(0, 8, 20000))
+    inside = generator.random(20000) < 0.4
+    labels[inside] = generator.choice([2.0, 5.0], inside.sum()) + generator.normal(0, 0.25, inside.sum())
+    right = (GNN["bayes_inside"](labels[:, None], wanted, nodes=5) == inside).mean()
+    nearest = np.isin(np.round(labels), (2, 5))  # the same rule, up to noise, for these shares
+    assert right >= (nearest == inside).mean() - 0.002 and right > 0.8
+
+
+def test_stand_ins_are_announced_once_for_all_files_and_hold_one_part_in_every_graph(offline, capsys):
+    first, second = GNN["load_graphs"]("multi1", "multi2", width=15)
+    assert capsys.readouterr().out.count("STAND-IN DATA for gnn-mutag") == 1
+    for part in (*first.values(), *second.values()):
+        assert part.labels.shape == (3000, 15)
+        assert part.targets.reshape(200, 15).sum(1).tolist() == [7] * 200
+        matrix = sparse.coo_matrix((np.ones(len(part.arcs)), part.arcs.T), shape=(3000, 3000))
+        assert sparse.csgraph.connected_components(matrix, directed=False)[0] == 200
+
+
+def test_shuffled_edges_keep_no_structure_but_most_edges():
+    part = GNN["stand_in"]("train", 15, 7, 2)
+    mixed = GNN["shuffled"](part)
+    assert 0.98 * len(part.arcs) < len(mixed.arcs) <= len(part.arcs)
+    assert (mixed.graph[mixed.arcs[:, 0]] != mixed.graph[mixed.arcs[:, 1]]).mean() > 0.9
+    assert set(map(tuple, mixed.arcs)) == set(map(tuple, mixed.arcs[:, ::-1]))
+
+
+def test_page_rank_is_that_of_networkx():
+    graph = nx.gnp_random_graph(30, 0.2, seed=1, directed=True)
+    matrix = nx.to_numpy_array(graph)
+    assert matrix.sum(1).min() > 0
+    ranks = GNN["page_rank"](sparse.csr_matrix((matrix / matrix.sum(1, keepdims=True)).T), 0.85)
+    theirs = nx.pagerank(graph, 0.85, tol=1e-12)
+    assert np.allclose(ranks / 30, [theirs[n] for n in range(30)], atol=1e-8)
+
+
+def test_heat_settles_at_the_solution_of_the_linear_system():
+    matrix = nx.to_numpy_array(nx.path_graph(5))
+    states = GNN["heat_states"](matrix, np.eye(5)[0], steps=300)
+    exact = np.linalg.solve(np.eye(5) - 0.85 * matrix / matrix.sum(0), np.eye(5)[0])
+    assert np.allclose(states[-1], exact)
+
+
+def test_the_animation_asks_for_nothing_from_outside():
+    graph = nx.path_graph(4)
+    states = GNN["heat_states"](nx.to_numpy_array(graph), np.eye(4)[0])
+    page = GNN["heat_page"](graph, nx.spring_layout(graph, seed=0), states)._repr_html_()
+    assert "http" not in page and "src=" not in page and page.count("<circle") == 4
