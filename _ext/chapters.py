@@ -116,6 +116,13 @@ def finish_page(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         first += cite_box(app, docname.removeprefix("chapters/"), docname)
 
 
+def mend_citations(
+    app: Sphinx, pagename: str, templatename: str, context: dict, doctree: nodes.document | None
+) -> None:
+    """Sphinx marks the bibliography as a list whose children are not list items; screen readers stumble over it."""
+    context["body"] = context.get("body", "").replace('role="list" class="citation-list"', 'class="citation-list"')
+
+
 class RunTimes(SphinxDirective):
     """How long the recorded run of each chapter took, and the memory that it needed."""
 
@@ -146,4 +153,5 @@ class RunTimes(SphinxDirective):
 def setup(app: Sphinx) -> dict:
     app.add_directive("run-times", RunTimes)
     app.connect("doctree-resolved", finish_page)
+    app.connect("html-page-context", mend_citations)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -13,6 +13,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import axe_playwright_python
 import pytest
 import yaml
 from conftest import NO_BROWSER
@@ -20,6 +21,11 @@ from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 PHONE = {"width": 375, "height": 800}
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+# Formulas are MathJax's and colours of code the theme's; both are slow to judge and not ours.
+JUDGED = (
+    "axe.run({exclude: [['.math'], ['div.highlight']]}, {runOnly: ['wcag2a', 'wcag2aa'], resultTypes: ['violations']})"
+)
 
 
 class Page(HTMLParser):
@@ -219,6 +225,21 @@ def test_console_stays_empty(visits):
 
 def test_phones_never_scroll_sideways(visits):
     assert not {name: v["width"] for name, v in visits.items() if v["width"] > PHONE["width"]}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser, address, pages, scheme):
+    context, found = browser.new_context(color_scheme=scheme), []
+    for name in pages if scheme == "light" else ["index.html", "running.html", "chapters/gcn.html"]:
+        page = context.new_page()
+        page.goto(address + name, wait_until="load")
+        page.evaluate(AXE)
+        for fault in page.evaluate(JUDGED)["violations"]:
+            if fault["impact"] in ("serious", "critical"):
+                found.append((name, fault["id"], fault["nodes"][0]["html"][:200]))
+        page.close()
+    context.close()
+    assert found == []
 
 
 def test_formulas_are_set(visits):
