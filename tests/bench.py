@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import definitions  # noqa: E402
 
 from utils import dgl_compat  # noqa: E402
-from utils.datasets import citation, tu  # noqa: E402
+from utils.datasets import citation, sst2, tu  # noqa: E402
 
 
 def alternate(steps: dict[str, Callable[[], None]], rounds: int = 10, repeats: int = 10) -> dict[str, float]:
@@ -450,6 +450,61 @@ def gnn_fixed_point() -> bool:
     return all(held)
 
 
+def bert_to_bilstm() -> bool:
+    """Answers of the teacher, training of the student, by length and as they come; the rates of both models."""
+    chapter, reviews = definitions.of_chapter("bert_to_bilstm"), sst2.load()
+    chapter["DEVICE"] = "cpu"
+    pretrained, few = chapter["packaged"](), 512
+    texts = [sentence.words for sentence in reviews.train[:few]]
+    labels = torch.tensor([sentence.label for sentence in reviews.train[:few]])
+    pieces = [np.array(ids) for ids in pretrained.pieces([" ".join(words) for words in texts])]
+    rows = chapter["vocabulary"]([texts])
+    ids = chapter["ids_of"](texts, rows)
+    teacher = chapter["Teacher"](pretrained).eval()
+    student = chapter["Student"](torch.randn(len(rows) + 2, 300))
+    optimiser = torch.optim.Adam([p for p in student.parameters() if p.requires_grad], fused=True)
+    loss = chapter["on_hard"](labels)
+
+    def filled_up(inputs: list, chosen: torch.Tensor) -> torch.Tensor:
+        return torch.nn.utils.rnn.pad_sequence([torch.from_numpy(inputs[k]) for k in chosen], batch_first=True)
+
+    def plain_labels() -> None:
+        with torch.inference_mode():
+            for chosen in torch.arange(few).split(64):
+                teacher(filled_up(pieces, chosen))
+
+    def plain_epoch() -> None:
+        student.train()
+        for chosen in torch.randperm(few).split(50):
+            value = loss(student(filled_up(ids, chosen)), chosen)
+            optimiser.zero_grad()
+            value.backward()
+            optimiser.step()
+
+    labelling = {
+        "this book, one length a batch": lambda: chapter["logits_of"](teacher, pieces),
+        "batches of 64 as they come, filled up": plain_labels,
+    }
+    training = {
+        "this book, one length a batch": lambda: chapter["fit"](student, ids, loss, 1, 50, optimiser, 0),
+        "batches of 50 as they come, packed": plain_epoch,
+    }
+    threads = f"{torch.get_num_threads()} threads"
+    title = f"SST-2, answers of the teacher, {threads}"
+    held = [report(title, alternate(labelling, rounds=3, repeats=1), wanted=1.2, done=(few, "sentences"))]
+    title = f"SST-2, an epoch of the student on {few} sentences, {threads}"
+    held.append(report(title, alternate(training, rounds=4, repeats=1), wanted=1, done=(few, "sentences")))
+    student.eval()
+    for batch, rounds, wanted in ((1, 20, 3), (512, 2, 5)):
+        words, parts = torch.randint(2, len(rows), (batch, 20)), torch.randint(1999, 2999, (batch, 22))
+        with torch.inference_mode():
+            milliseconds = alternate(
+                {"student": lambda w=words: student(w), "teacher": lambda p=parts: teacher(p)}, rounds, repeats=1
+            )
+        held.append(report(f"Sentences of 20 words, batch {batch}", milliseconds, wanted, done=(batch, "sentences")))
+    return all(held)
+
+
 BENCHMARKS = {
     "gcn": gcn,
     "gae": gae,
@@ -461,6 +516,7 @@ BENCHMARKS = {
     "lattice_lstm_ner": lattice_lstm_ner,
     "char_rnn_lyrics": char_rnn_lyrics,
     "gnn_fixed_point": gnn_fixed_point,
+    "bert_to_bilstm": bert_to_bilstm,
 }
 
 
