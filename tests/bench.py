@@ -5,10 +5,12 @@ python tests/bench.py [name ...]; the figures are medians on the machine that ru
 
 from __future__ import annotations
 
+import random
 import sys
 import time
 import warnings
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import definitions  # noqa: E402
 
 from utils import dgl_compat  # noqa: E402
-from utils.datasets import citation, sst2, tu  # noqa: E402
+from utils.datasets import citation, searchlog, sst2, tu  # noqa: E402
 
 
 def alternate(steps: dict[str, Callable[[], None]], rounds: int = 10, repeats: int = 10) -> dict[str, float]:
@@ -505,6 +507,34 @@ def bert_to_bilstm() -> bool:
     return all(held)
 
 
+def rin_query_suggestion() -> bool:
+    """Walks of all nodes at once against a walk at a time; then five million simulated lines through the counting."""
+    chapter = definitions.of_chapter("rin_query_suggestion")
+    graph = chapter["Graph"](chapter["count_edges"](chapter["find_sessions"](searchlog.lines(3000))[0]))
+    rows = [slice(*ends) for ends in pairwise(graph.ends.tolist())]
+    neighbours = [(graph.targets[row].tolist(), graph.weights[row].tolist()) for row in rows]
+    some, length = np.random.default_rng(0).permutation(len(rows))[:2000], 10
+
+    def one_at_a_time() -> None:
+        for node in some.tolist():
+            for _ in range(length - 1):
+                node = random.choices(*neighbours[node])[0]
+
+    steps = {
+        "this book, all walks a step at a time": lambda: chapter["walks"](graph, some, length, 0),
+        "one walk after the other, random.choices": one_at_a_time,
+    }
+    title, done = "Random walks by weight, 2000 of 10 nodes", (len(some) * (length - 1), "steps")
+    held = report(title, alternate(steps, rounds=5, repeats=3), wanted=10, done=done)
+    seen = [chapter["stream"](count) for count in (1_000_000, 5_000_000)]
+    for lines, edges, seconds, peak in seen:
+        rate = f"{lines / seconds:7,.0f} lines/s, {edges:9,} edges, {peak:6,.0f} MB"
+        print(f"  {lines:9,} lines simulated, cleaned, counted: {rate}")
+    (_, _, _, before), (_, _, _, after) = seen
+    print(f"  peak memory {after / before:.1f} times for 5 times the lines (wanted: at most 3)")
+    return held and after <= 3 * before
+
+
 BENCHMARKS = {
     "gcn": gcn,
     "gae": gae,
@@ -517,6 +547,7 @@ BENCHMARKS = {
     "char_rnn_lyrics": char_rnn_lyrics,
     "gnn_fixed_point": gnn_fixed_point,
     "bert_to_bilstm": bert_to_bilstm,
+    "rin_query_suggestion": rin_query_suggestion,
 }
 
 
