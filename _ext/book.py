@@ -46,10 +46,15 @@ def table(label: str, columns: list[str], rows: list[str]) -> str:
     )
 
 
+def recorded_runs(chapter: str) -> list[dict]:
+    """The recorded runs of a chapter, the full one first."""
+    return [run for profile in ("full", "quick") if (run := results.load(chapter, profile))]
+
+
 def claim_rows(chapter: str) -> list[str]:
     """A table row for each claim of a chapter, with its newest recorded run: full where there is one, else quick."""
     file, rows = claims.load(chapter), []
-    runs = [run for run in (results.load(chapter, "full"), results.load(chapter, "quick")) if run]
+    runs = recorded_runs(chapter)
     for claim in file.claims.values():
         run = next((run for run in runs if claim.id in run["records"]), None)
         records = run["records"] if run else {}

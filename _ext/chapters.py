@@ -2,19 +2,19 @@
 
 import re
 
-from book import ROOT, link, table, text
+from book import ROOT, link, recorded_runs, table, text
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from utils import claims, results
+from utils import claims
 
 UNTOUCHED = (nodes.reference, nodes.literal, nodes.math, nodes.title, nodes.table, nodes.raw)
 GIB = 2**30
 
 
 def glossary() -> dict[str, str]:
-    """The terms of glossary.md and their meanings, longest terms first; terms that are sets of letters stay out."""
+    """The terms of glossary.md and their meanings, longest terms first, so that none hides inside a longer one."""
     rows = re.findall(r"^\| (\w.+?) \|.*\| (.+?) \|$", (ROOT / "glossary.md").read_text(encoding="utf-8"), re.M)
     found = {term: meaning for term, meaning in rows if (term, meaning) != ("Term", "Meaning")}
     return dict(sorted(found.items(), key=lambda pair: -len(pair[0])))
@@ -28,8 +28,7 @@ def name_terms(doctree: nodes.document) -> None:
     """Give each row of the glossary the id that links lead to."""
     terms = glossary()
     for row in doctree.findall(nodes.row):
-        term = row[0].astext()
-        if term in terms:
+        if (term := row[0].astext()) in terms:
             row["ids"].append(anchor(term))
 
 
@@ -38,30 +37,24 @@ def link_terms(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     target = app.builder.get_relative_uri(docname, "glossary")
     waiting = glossary()
     for paragraph in list(doctree.findall(nodes.paragraph)):
-        around = ancestors(paragraph)
-        listed = any(isinstance(parent, nodes.section) and parent[0].astext() == "References" for parent in around)
-        if listed or any(isinstance(parent, UNTOUCHED) for parent in around):
-            continue
         for term in list(waiting):
             if link_first(paragraph, term, waiting[term], target):
                 del waiting[term]
 
 
-def ancestors(node: nodes.Node) -> list[nodes.Node]:
-    found = []
-    while node.parent is not None:
-        node = node.parent
-        found.append(node)
-    return found
+def untouched(node: nodes.Node) -> bool:
+    """Whether the node stands in code, a formula, a link, a table, or among the references."""
+    while (node := node.parent) is not None:
+        if isinstance(node, UNTOUCHED) or (isinstance(node, nodes.section) and node[0].astext() == "References"):
+            return True
+    return False
 
 
 def link_first(paragraph: nodes.paragraph, term: str, meaning: str, target: str) -> bool:
     """Whether the term stood in the plain text of the paragraph; its first mention is now a link."""
     pattern = re.compile(rf"(?<![\w-]){re.escape(term)}(?:s|es)?(?![\w-])", re.I)
     for piece in list(paragraph.findall(nodes.Text)):
-        if any(isinstance(parent, UNTOUCHED) for parent in ancestors(piece)):
-            continue
-        if match := pattern.search(piece):
+        if (match := pattern.search(piece)) and not untouched(piece):
             before, word, after = piece[: match.start()], match.group(), piece[match.end() :]
             reference = nodes.reference("", word, internal=True, refuri=f"{target}#{anchor(term)}", classes=["term"])
             reference["reftitle"] = re.sub(r"[$*`]", "", meaning)
@@ -81,11 +74,6 @@ def let_keyboards_scroll(doctree: nodes.document) -> None:
             output.children = [nodes.Text(SCROLLS.sub('<div tabindex="0" ', output.astext()))]
 
 
-def newest_year(chapter: str) -> str:
-    runs = [run for profile in ("quick", "full") if (run := results.load(chapter, profile))]
-    return max((run["provenance"]["date"][:4] for run in runs), default="")
-
-
 def cite_box(app: Sphinx, chapter: str, docname: str) -> nodes.raw:
     """A folded BibTeX entry of the chapter, and where its paper stands."""
     file = claims.load(chapter)
@@ -94,7 +82,7 @@ def cite_box(app: Sphinx, chapter: str, docname: str) -> nodes.raw:
         "title": file.title,
         "howpublished": "Paper Walkthroughs",
         "url": app.config.html_theme_options.get("repository_url", ""),
-        "year": newest_year(chapter),
+        "year": max((run["provenance"]["date"][:4] for run in recorded_runs(chapter)), default=""),
     }
     key = f"paperwalkthroughs-{chapter.replace('_', '-')}"
     lines = "\n".join(f"  {name:12} = {{{value}}}," for name, value in entry.items() if value)
@@ -127,9 +115,7 @@ class RunTimes(SphinxDirective):
     """How long the recorded run of each chapter took, and the memory that it needed."""
 
     def run(self) -> list[nodes.Node]:
-        runs = [
-            run for chapter in claims.chapters() for name in ("quick", "full") if (run := results.load(chapter, name))
-        ]
+        runs = [run for chapter in claims.chapters() for run in recorded_runs(chapter)]
         longest = max((run["provenance"]["wall_seconds"] for run in runs), default=1)
         rows = []
         for run in runs:
