@@ -122,7 +122,7 @@ def visits(browser, address, pages) -> dict[str, dict]:
             "width": page.evaluate("document.documentElement.scrollWidth"),
             "formulas": page.evaluate("document.querySelectorAll('.math').length"),
             "unset": page.evaluate("document.querySelectorAll('.math:not(:has(mjx-container))').length"),
-            "faulty": page.evaluate("document.querySelectorAll('mjx-merror').length"),
+            "faulty": page.evaluate("[...document.querySelectorAll('mjx-merror')].map(e => e.dataset.mjxError)"),
         }
         page.close()
     context.close()
@@ -244,7 +244,7 @@ def test_axe_finds_nothing_serious(browser, address, pages, scheme):
 
 def test_formulas_are_set(visits):
     assert sum(v["formulas"] for v in visits.values()) > 0
-    assert not {name: v for name, v in visits.items() if v["unset"] or v["faulty"]}
+    assert not {name: (v["unset"], v["faulty"]) for name, v in visits.items() if v["unset"] or v["faulty"]}
 
 
 def test_scoreboard_sorts(browser, address):
