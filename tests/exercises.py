@@ -1,0 +1,34 @@
+"""The worked exercises of a chapter, for tests: what a reader would paste at its end."""
+
+from __future__ import annotations
+
+import re
+
+from utils import notebooks
+
+EXERCISE = re.compile(r"^\d+\. ", re.M)
+SOLUTION = re.compile(r"<details><summary>A solution</summary>\n\n(.*?)</details>", re.S)
+CODE = re.compile(r"^( *)```python\n(.*?)^\1```", re.S | re.M)
+
+
+def solutions(chapter: str) -> list[str]:
+    """The code of each folded solution, in the order of the exercises.
+
+    Raises:
+        ValueError: the chapter has no exercises, or one of them lacks its solution.
+    """
+    prose = [cell["source"] for cell in notebooks.cells(notebooks.path_of(chapter), "markdown")]
+    _, heading, text = "\n".join(prose).partition("## Exercises\n")
+    text = text.partition("\n## ")[0]
+    exercises = EXERCISE.split(text)[1:]
+    if not heading or not exercises:
+        raise ValueError(f"the chapter {chapter!r} has no exercises")
+    found = []
+    for number, exercise in enumerate(exercises, 1):
+        folded = SOLUTION.search(exercise)
+        blocks = CODE.findall(folded[1]) if folded else []
+        if len(blocks) != 1:
+            raise ValueError(f"exercise {number} of the chapter {chapter!r} wants one folded solution with its code")
+        indent, code = blocks[0]
+        found.append(re.sub(f"^{indent}", "", code, flags=re.M))
+    return found
