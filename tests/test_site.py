@@ -22,6 +22,9 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 PHONE = {"width": 375, "height": 800}
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+# How many formulas begin left of their box, where no scrolling reaches.
+CUT = """[...document.querySelectorAll('div.math')].filter(box => [...box.querySelectorAll('mjx-container, mjx-math')]
+  .some(part => part.getBoundingClientRect().left < box.getBoundingClientRect().left - 1)).length"""
 # Formulas are MathJax's and colours of code the theme's; both are slow to judge and not ours.
 JUDGED = (
     "axe.run({exclude: [['.math'], ['div.highlight']]}, {runOnly: ['wcag2a', 'wcag2aa'], resultTypes: ['violations']})"
@@ -122,6 +125,7 @@ def visits(browser, address, pages) -> dict[str, dict]:
             "width": page.evaluate("document.documentElement.scrollWidth"),
             "formulas": page.evaluate("document.querySelectorAll('.math').length"),
             "unset": page.evaluate("document.querySelectorAll('.math:not(:has(mjx-container))').length"),
+            "cut": page.evaluate(CUT),
             "faulty": page.evaluate("[...document.querySelectorAll('mjx-merror')].map(e => e.dataset.mjxError)"),
         }
         page.close()
@@ -245,6 +249,10 @@ def test_axe_finds_nothing_serious(browser, address, pages, scheme):
 def test_formulas_are_set(visits):
     assert sum(v["formulas"] for v in visits.values()) > 0
     assert not {name: (v["unset"], v["faulty"]) for name, v in visits.items() if v["unset"] or v["faulty"]}
+
+
+def test_formulas_begin_where_scrolling_reaches(visits):
+    assert not {name: v["cut"] for name, v in visits.items() if v["cut"]}
 
 
 def test_scoreboard_sorts(browser, address):
