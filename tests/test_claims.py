@@ -245,6 +245,11 @@ def test_a_record_is_stale_once_the_code_has_changed():
     assert f"chapters/{chapter}.ipynb" in results.stale({"provenance": {"code": changed}})
 
 
+def test_a_comparison_gives_deviation_and_lowest_only_where_values_differ():
+    markup = show.comparison_table("rule", {"score, %": {"learned": [80.0, 90.0], "counted": [54.0, 54.0]}}).markup
+    assert show.measured("85.0 ± 7.1, lowest 80.0") in markup and show.measured("54.0") in markup
+
+
 def test_a_recorded_run_is_shown_as_current_stale_or_not_made(sample):
     stamp = {"date": "2026-01-01", "device": "CPU", "wall_seconds": 60, "peak_memory_bytes": 2**30, "commit": "c0ffee"}
     record = {"records": {"accuracy": [80.0]}, "provenance": stamp}

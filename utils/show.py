@@ -125,7 +125,10 @@ def recorded_table(file: ClaimsFile, profile: str, run: dict[str, Any] | None, s
 
 
 def comparison_table(label: str, readings: dict[str, dict[str, Sequence[float]]]) -> Html:
-    """Values under several conditions: mean, deviation, lowest; shares to three digits. As Chapter.compare."""
+    """Values under several conditions: mean, deviation, lowest; shares to three digits. As Chapter.compare.
+
+    Where chance plays no part, and all values are one, that value is shown alone.
+    """
     rows = []
     for name in next(iter(readings.values())):
         cells = ""
@@ -133,7 +136,9 @@ def comparison_table(label: str, readings: dict[str, dict[str, Sequence[float]]]
             mean, deviation = statistics.fmean(column[name]), statistics.stdev(column[name])
             largest = max(abs(value) for values in column.values() for value in values)
             digits = 1 if largest > 10 else 2 if largest > 1 else 3
-            text = f"{mean:.{digits}f} ± {deviation:.{digits}f}, lowest {min(column[name]):.{digits}f}"
+            text = f"{mean:.{digits}f}"
+            if deviation:
+                text += f" ± {deviation:.{digits}f}, lowest {min(column[name]):.{digits}f}"
             cells += f"<td>{measured(text)}</td>"
         rows.append(f'<tr><th scope="row">{html.escape(name)}</th>{cells}</tr>')
     return Html(table((label, *readings), rows, "comparison"), f"{label}: {', '.join(readings)}")
