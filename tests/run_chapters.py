@@ -14,16 +14,25 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from utils import claims, datasets  # noqa: E402
+from utils import claims, datasets, results  # noqa: E402
 
 SANITIZE = ROOT / "tests" / "nbval_sanitize.cfg"
 NOTHING_COLLECTED = 5
 
 
+def length(chapter: str) -> float:
+    """Seconds of the recorded quick run; a chapter without one counts as the longest."""
+    run = results.load(chapter, "quick")
+    return run["provenance"]["wall_seconds"] if run else float("inf")
+
+
 def nbval(chapters: list[str], mode: str) -> int:
-    """Run nbval over chapters, two at a time, each in one kernel with one thread; the exit status of pytest."""
-    files = [str(ROOT / "chapters" / f"{name}.ipynb") for name in chapters]
-    options = ["-p", "no:python", "-n", "2", "--dist", "loadscope", "-q", "--durations", "5"]
+    """Run nbval over chapters, two at a time, each in one kernel with one thread; the exit status of pytest.
+
+    The longest come first, so that at the end no process waits long for the other.
+    """
+    files = [str(ROOT / "chapters" / f"{name}.ipynb") for name in sorted(chapters, key=length, reverse=True)]
+    options = ["-p", "no:python", "-n", "2", "--dist", "loadscope", "--no-loadscope-reorder", "-q", "--durations", "5"]
     quiet = {"WALKTHROUGHS_QUIET": "1", "WALKTHROUGHS_PROFILE": "quick", "OMP_NUM_THREADS": "1"}
     environment = {**os.environ, **quiet}
     environment.pop("WALKTHROUGHS_RECORD", None)

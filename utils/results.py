@@ -12,6 +12,7 @@ import platform
 import resource
 import subprocess
 import sys
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,7 @@ def provenance(chapter: str, device: str, seconds: float) -> dict[str, Any]:
         "commit": commit(chapter),
         "code": code_hashes(chapter),
         "wall_seconds": round(seconds, 1),
+        "processor_seconds": round(time.process_time(), 1),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
     if device == "cuda":
