@@ -36,12 +36,15 @@ def link(href: str, label: str) -> str:
     return f'<a href="{text(href)}">{text(label)}</a>'
 
 
-def table(label: str, columns: list[str], rows: list[str]) -> str:
-    """A table that scrolls in its own box and that scoreboard.js makes sortable."""
+def table(label: str, columns: list[str], rows: list[str], choices: str = "") -> str:
+    """A table that scrolls in its own box and that scoreboard.js makes sortable.
+
+    `choices` names columns, by number, whose values scoreboard.js offers to choose from.
+    """
     heads = "".join(f'<th scope="col" aria-sort="none"><button>{name}</button></th>' for name in columns)
     return (
         f'<div class="table-box" tabindex="0" role="region" aria-label="{label}">'
-        '<table class="claims sortable">'
+        f'<table class="claims sortable" data-choices="{choices}">'
         f"<thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
@@ -92,7 +95,7 @@ def scoreboard_html() -> str:
         chapters.append(f"<tr><td>{link(f'chapters/{chapter}.html', claims.load(chapter).title)}</td>{cells}</tr>")
         every += rows
     overview = table("Verdicts by chapter", ["Chapter", *claims.VERDICTS], chapters)
-    return f"{overview}<p>All {len(every)} claims:</p>{table('All claims', COLUMNS, every)}"
+    return f"{overview}<p>All {len(every)} claims:</p>{table('All claims', COLUMNS, every, choices='0 2')}"
 
 
 class Scoreboard(SphinxDirective):

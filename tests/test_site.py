@@ -255,6 +255,24 @@ def test_formulas_begin_where_scrolling_reaches(visits):
     assert not {name: v["cut"] for name, v in visits.items() if v["cut"]}
 
 
+def test_the_scoreboard_shows_the_claims_one_chooses(browser, address):
+    page = browser.new_page()
+    page.goto(address + "index.html", wait_until="networkidle")
+    table = page.locator("table[data-choices='0 2']")
+    total = table.locator("tbody tr").count()
+    chapter, verdict = page.locator(".choices select").all()
+    verdict.select_option(label="✗ not reproduced")
+    found = table.locator("tbody tr:visible td:nth-child(3)").all_inner_texts()
+    assert 0 < len(found) < total and set(found) == {"✗ not reproduced"}
+    chapter.select_option(label="Graph convolutional networks")
+    assert set(table.locator("tbody tr:visible td:first-child").all_inner_texts()) == {"Graph convolutional networks"}
+    for select in (chapter, verdict):
+        select.select_option("")
+    assert table.locator("tbody tr:visible").count() == total
+    assert page.locator(".choices [role=status]").inner_text() == f"{total} of {total} shown"
+    page.close()
+
+
 def test_scoreboard_sorts(browser, address):
     page = browser.new_page()
     page.goto(address + "index.html", wait_until="networkidle")
