@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 import definitions
+import exercises
 import numpy as np
 import pytest
 import torch
@@ -376,3 +377,95 @@ def test_the_bands_of_the_headline_claims():
     assert file["distilled-beats-hard"].judge([1.0, 1.4]) == "close"
     assert file["student-size"].judge([963_001]) == "not reproduced"
     assert file["retained-share"].judge([20]) == "close"
+
+
+# --- the solutions of the exercises
+
+
+def after_the_chapter():
+    """What the cells leave behind that the solutions use, in small, with a teacher that knows nothing."""
+    space, reviews = definitions.of_chapter(NAME), sst2._generated()
+    words, held_out = ([s.words for s in part[:16]] for part in (reviews.train, reviews.test))
+    pretrained = space["random_pretrained"]()
+    rows = space["vocabulary"]([words, held_out])
+    space |= {"DEVICE": "cpu", "pretrained": pretrained, "words": words, "rows": rows, "seeds": range(2)}
+    space |= {"settings": {"copies": 2, "passes": 1, "optimiser": ("adam", 1e-3)}, "texts": []}
+    space["labels"] = torch.tensor([s.label for s in reviews.train[:16]])
+    space["test_labels"] = space["development_labels"] = torch.tensor([s.label for s in reviews.test[:16]])
+    space["test"] = space["development"] = space["ids_of"](held_out, rows)
+    space["classes"] = space["word_classes"](words, count=5)
+    space["augmenter"] = space["Augmenter"](words, space["classes"])
+    both = words + space["copies"](space["augmenter"], words, 2)
+    space["teacher"] = space["Teacher"](pretrained).eval()
+    space["teacher_both"] = space["logits_of"](space["teacher"], space["pieces_of"](both))
+    space["teacher_real"] = space["teacher_both"][:16]
+    space["vectors"] = space["word_vectors"](rows, pretrained, width=12)
+    plain, space["augmented"] = (space["ids_of"](text, rows) for text in (words, both))
+    space["CELLS"] = ("hard, plain", "soft, plain", "hard, augmented", "soft, augmented")
+    space["texts"] = (plain, plain, space["augmented"], space["augmented"])
+    space["losses"] = [space["on_hard"](space["labels"]), None, None, space["on_soft"](space["teacher_both"])]
+    space["reached"] = {cell: np.full(2, 50.0) for cell in space["CELLS"]}
+    return space
+
+
+def solved(number, monkeypatch):
+    """The names after a solution, and what each student was made of: its vectors and its states."""
+    space, seen = after_the_chapter(), []
+    run_before = space["student_run"]
+
+    def student_run(*given):
+        seen.append((space["vectors"], space["Student"](space["vectors"]).lstm.hidden_size))
+        return run_before(*given)
+
+    monkeypatch.setitem(space, "student_run", student_run)
+    before = dict(space)
+    exec(exercises.solutions(NAME)[number - 1], space)
+    return space, before, seen
+
+
+def without_rules(after, before, seen, printed):
+    assert [line.split(":")[0] for line in printed] == [
+        f"without {r}" for r in ("nothing", "ngram", "mask", "same_class")
+    ]
+    _, usual, _ = after["distilled_without"]()
+    assert after["distilled_without"](ngram=0)[1] > usual + 0.5  # nothing is cut any more
+
+
+def inherited_labels(after, before, seen, printed):
+    sources = [words for words in before["words"] for _ in range(2)]
+    assert [len(a) < len(b) for a, b in zip(after["torn"], sources, strict=True)] == after["shorter"].tolist()
+    assert after["inherited"].tolist() == [int(label) for label in before["labels"] for _ in range(2)]
+    decided = before["logits_of"](before["teacher"], before["pieces_of"](after["torn"])).argmax(1)
+    assert ((decided != after["inherited"]).numpy() == after["contradicted"]).all()
+    assert len(seen) == 2 and len(after["text"]) == 3 * 16
+
+
+def random_vectors(after, before, seen, printed):
+    assert after["vectors"] is before["vectors"]
+    assert after["drawn"].shape == before["vectors"].shape and not after["drawn"][:2].any()
+    assert len(seen) == 4 and all(torch.equal(vectors, after["drawn"]) for vectors, _ in seen)
+    assert set(after["with_random"]) == {"hard, plain", "soft, augmented"}
+
+
+def narrow_student(after, before, seen, printed):
+    assert after["Student"] is before["Student"]
+    assert [hidden for _, hidden in seen] == [150, 150, 20, 20]
+    assert after["size"] == 8 * 20 * (600 + 20 + 2) + 41 * 200 + 402
+
+
+def softened_targets(after, before, seen, printed):
+    v = before["teacher_both"]
+    z, every = torch.randn(v.shape, generator=torch.Generator().manual_seed(0)).requires_grad_(), slice(None)
+    (slope,) = torch.autograd.grad(after["on_softened"](v, 3.0)(z, every), z)
+    torch.testing.assert_close(slope, 3 * ((z / 3).softmax(1) - (v / 3).softmax(1)).detach() / len(v))
+    assert len(seen) == 4 and set(after["other"]) == {"squared error", "T = 1", "T = 3"}
+
+
+SOLVED = [without_rules, inherited_labels, random_vectors, narrow_student, softened_targets]
+
+
+@pytest.mark.parametrize("number", range(1, len(SOLVED) + 1))
+def test_the_solutions_of_the_exercises_run(number, monkeypatch, capsys):
+    after, before, seen = solved(number, monkeypatch)
+    SOLVED[number - 1](after, before, seen, capsys.readouterr().out.splitlines())
+    assert len(exercises.solutions(NAME)) == len(SOLVED)

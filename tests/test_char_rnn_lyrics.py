@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from types import SimpleNamespace
 
 import definitions
+import exercises
 import numpy as np
 import pytest
 import torch
@@ -289,3 +291,111 @@ def test_correlations_are_numpys_and_a_planted_cell_is_found():
 def test_coloured_text_is_escaped_and_asks_nothing_of_the_network():
     markup = CHAPTER["coloured"]("<a>\n", np.array([0.5, -1, 0, 1]), "x & y")
     assert "&lt;" in markup and "x &amp; y" in markup and "http" not in markup and "<script" not in markup
+
+
+# ---- the solutions of the exercises
+
+PLAY = "to be or not to be\nthat is the question\nwhether tis nobler\n" * 20
+SONGS = [("如梦令", "天地人。山水人。风月人。"), ("如梦令", "日月星。天地星。山水星。")] * 8
+
+
+def at_the_end(folder):
+    """What the chapter leaves behind: small texts, and networks of 16 units without training."""
+    book = folder / "book.txt"
+    book.write_text(f"HEAD\n*** START OF THIS\n{PLAY}*** END OF THIS\nTAIL", encoding="utf-8")
+    after = definitions.of_chapter("char_rnn_lyrics")
+    after.update(DEVICE="cpu", datasets=SimpleNamespace(path=lambda _: book))
+    letters, unseen = after["Alphabet"](PLAY), "a = [1]\nb = 2\n" * 40
+    signs, glyphs = after["Alphabet"](after["song_text"](SONGS)), after["Alphabet"](unseen)
+    ids, border = letters.encode(PLAY), int(0.9 * len(PLAY))
+    after.update(
+        settings={"read": 300, "network": {"width": 16, "layers": 1}},
+        letters=letters,
+        ids=ids,
+        border=border,
+        learning=ids[:border],
+        numbers=ids.numpy(),
+        models=[model_of(len(letters))],
+        best_order=3,
+        poems=SONGS,
+        songs=after["song_text"](SONGS),
+        songs_held_out=after["song_text"](SONGS[:1]),
+        signs=signs,
+        poet=model_of(len(signs)),
+        patterns={"如梦令": after["pattern_of"](SONGS, "如梦令")},
+        style={"temperature": 0.8, "nucleus": 0.95},
+        tunes=("如梦令",),
+        in_bits={"signs": 8.0, "bytes": 9.0},
+        unseen=unseen,
+        glyphs=glyphs,
+        programmer=model_of(len(glyphs)),
+        cells_found={"trained": {"place in the line": (3, 0.5)}},
+    )
+    return after
+
+
+def check_ballad(after, _):
+    assert set(after["sung"].symbols) == set(PLAY)  # neither head nor tail
+    assert after["syllables"]("O say can you see\n\nbeautiful\nhm").tolist() == [5, 3]
+    assert list(after["ballads"]) == [1.0, 0.7, 0.5, 0.3]
+    assert all(len(verses) == 60 for verses in after["ballads"].values())
+
+
+def check_held_cell(after, _):
+    model, ids = after["programmer"], after["glyphs"].encode(after["unseen"])
+    inputs, targets = after["streams"](ids, 32)
+    with torch.no_grad():
+        x = model.table(inputs) @ model.reader.weight_ih_l0.T + model.reader.bias_ih_l0 + model.reader.bias_hh_l0
+        h, c, states = torch.zeros(32, 8), torch.zeros(32, 8), []
+        for x_t in x:
+            i, f, g, o = (x_t + h @ model.reader.weight_hh_l0.T).chunk(4, 1)
+            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+            c[:, 3] = 0
+            h = o.sigmoid() * c.tanh()
+            states.append(h)
+        logits = model.output(torch.stack(states)).transpose(1, 2)
+        expected = nn.functional.cross_entropy(logits, targets, reduction="none").T.flatten()
+    found = after["nats"]
+    np.testing.assert_allclose(found["the line's cell"], expected, atol=1e-5)
+    np.testing.assert_allclose(found["no cell"], after["each_nats"](model, ids), atol=1e-6)
+    assert not np.allclose(found["the line's cell"], found["no cell"], atol=1e-5) and len(found) == 9
+    assert after["breaks"].sum() == after["unseen"][1 : targets.numel() + 1].count("\n")
+
+
+def check_rhyme(after, _):
+    poem, told = after["made"]["如梦令"]
+    assert after["fits"](poem, after["patterns"]["如梦令"]) and len(told) == 3
+    assert after["companions"] == {"人": {"人"}, "星": {"星"}}
+    ends = [line[-1] for line in poem.split("。")[:-1]]
+    rhymes = [end in after["companions"].get(ends[0], ()) for end in ends]
+    assert rhymes == told
+
+
+def check_bytes(after, printed):
+    table = after["byte_table"]
+    assert list(table) == [1, 3, 5, 7] and 0 < table[7] < table[3] < table[1]
+    counts = Counter(after["songs"].encode())
+    total = sum(counts.values())
+    nats = -np.mean([math.log(counts[b] / total) for b in after["songs_held_out"].encode()])
+    sizes = len(after["songs_held_out"].encode()), len(after["songs_held_out"])
+    assert table[1] == pytest.approx(after["bits_per_character"](nats, *sizes), rel=0.1)  # but for smoothing
+    assert "network of bytes: 9.00" in printed
+
+
+def check_weights(after, _):
+    loss_of, tested = after["loss_of"], after["tested"]
+    nats = after["each_nats"](after["models"][0], after["ids"][after["border"] :])
+    assert loss_of(1, *tested) == pytest.approx(nats.mean())
+    assert loss_of(after["ideal"], *tested) <= min(loss_of(w, *tested) for w in (0, 0.5, 1, after["chosen"]))
+    assert loss_of(after["chosen"], *after["last_tenth"]) <= loss_of(0.5, *after["last_tenth"])
+    assert all(0 < p <= 1 for part in (*tested, *after["last_tenth"]) for p in part)
+
+
+CHECKS = (check_ballad, check_held_cell, check_rhyme, check_bytes, check_weights)
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_the_solutions_of_the_exercises_run(number, tmp_path, capsys):
+    after, code = at_the_end(tmp_path), exercises.solutions("char_rnn_lyrics")[number]
+    exec(code.replace("600_000", "4096").replace("1500", "60"), after)
+    CHECKS[number](after, capsys.readouterr().out)

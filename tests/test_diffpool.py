@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import definitions
+import exercises
 import networkx as nx
 import numpy as np
 import pytest
@@ -305,3 +306,90 @@ def test_training_separates_what_is_easy_and_gives_curves_per_fold(monkeypatch):
     curves, model = CHAPTER["fit"](make, CHAPTER["Graphs"](data), 2, 12, size=12)
     assert curves.shape == (12, 3, 2) and len(model.first.weight) == 2
     assert CHAPTER["held_out"](curves).min() > 90
+
+
+@pytest.fixture(scope="module")
+def at_the_end():
+    """What the chapter leaves behind, on sixty small graphs, with two folds and two epochs."""
+    namespace = definitions.of_chapter("diffpool")
+    namespace.update(DEVICE="cpu", settings={"folds": 2, "epochs": 2}, proteins=collection(random_graphs(60)))
+    namespace["enzymes"] = namespace["Graphs"](namespace["proteins"])
+    namespace["readings"] = {"as reported": namespace["as_reported"], "held out": namespace["held_out"]}
+    namespace.update(results={}, models={})
+    for label in ("DiffPool", "mean (GraphSAGE)", "by lot", "no edges"):
+        found = namespace["experiment"](namespace["proteins"], label, 2, **namespace["KINDS"][label])
+        namespace["results"][label], namespace["models"][label] = found
+    return namespace
+
+
+def check_entropy(after):
+    assert all(1 <= spread <= 12.001 for spread in after["spread"].values())
+    assert after["spread"]["no entropy"] > after["spread"]["DiffPool"]
+    assert all(network.assignments[0].shape[2] == 12 for network in (after["models"]["DiffPool"], after["uncertain"]))
+
+
+def check_cross_entropy(after):
+    assert after["DiffPool"] is after["runs"][0][0]
+    kind, graphs = after["CrossEntropy"], random_graphs(6, 3)
+    batch = after["draw"](after["Graphs"](collection(graphs)), torch.arange(6).view(2, 3))
+    for kind.diagonal in (True, False):
+        torch.manual_seed(0)
+        model = evaluated(kind(2, 3, 2))
+        model(batch)
+        losses = []
+        for graph, soft in zip(graphs, model.assignments[0], strict=True):
+            soft = soft[: len(graph)]
+            pairs = torch.ones(len(graph), len(graph), dtype=torch.bool)
+            pairs = pairs if kind.diagonal else ~torch.eye(len(graph), dtype=torch.bool)
+            same, links = (soft @ soft.T).clamp(max=1)[pairs], dense(graph, range(len(graph)))[pairs]
+            losses.append((F.binary_cross_entropy(same, links, reduction="sum"), pairs.sum()))
+        for stack in range(2):
+            total, count = (sum(part) for part in zip(*losses[3 * stack : 3 * stack + 3], strict=True))
+            torch.testing.assert_close(model.link[stack], total / count)
+
+
+def check_drawn_anew(after):
+    assert after["Given"].forward is after["as_given"]
+    given = after["clusters_by_lot"](after["proteins"], 12)
+    batch = after["draw"](after["Graphs"](after["proteins"], fixed=given), torch.arange(20).view(2, 10))
+    level = after["Level"].nodes(batch)
+    one, other = (after["drawn_anew"](None, level) for _ in range(2))
+    assert one.shape == batch.fixed.shape
+    assert not torch.equal(one, other)
+    torch.testing.assert_close(one.sum(2), batch.real[:, 0])
+    assert set(one.unique().tolist()) == {0.0, 1.0}
+    assert after["changing"].shape == after["results"]["by lot"].shape
+
+
+def check_look_around(after):
+    assert after["Bag"] is after["plain_bag"]
+    assert list(after["looks"]) == ["DiffPool", "Bag", "LookAround"]
+    graphs = random_graphs(4)
+    batch = after["draw"](after["Graphs"](collection(graphs)), torch.arange(4).view(1, 4))
+    torch.manual_seed(0)
+    model, start, features = after["LookAround"](1, 3, 2), 0, batch.features[0]
+    for number, graph in enumerate(graphs):
+        own = features[start : start + len(graph)]
+        both = torch.cat([own, dense(graph, range(len(graph))) @ own], 1)[None]
+        total = model.node(both).relu().sum(1, keepdim=True)
+        expected = model.last(model.first(total).relu())[0, 0]
+        torch.testing.assert_close(model(batch)[0, number], expected, atol=1e-4, rtol=1e-4)
+        start += len(graph)
+
+
+def check_another_seed(after):
+    assert after["parts_of"] is after["first_parts"]
+    assert set(after["again"]) == set(after["LINES"])
+    assert all(curves.shape == (2, 3, 2) for curves in after["again"].values())
+    labels = after["proteins"].graph_labels
+    assert not np.array_equal(after["parts_of"](labels), after["parts_of"](labels, seed=after["SEED"]))
+    assert any((after["again"][label] != after["results"][label]).any() for label in after["LINES"])
+
+
+CHECKS = (check_entropy, check_cross_entropy, check_drawn_anew, check_look_around, check_another_seed)
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_the_solutions_of_the_exercises_run(number, at_the_end):
+    exec(exercises.solutions("diffpool")[number].replace("__, 10)", "__, 2)"), at_the_end)
+    CHECKS[number](at_the_end)

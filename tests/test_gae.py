@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import definitions
+import exercises
+import matplotlib.pyplot as plt
 import networkx as nx
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from utils.datasets import citation
 
 GAE = definitions.of_chapter("gae")
 
@@ -128,3 +132,81 @@ def test_precision_counts_wanted_pairs_among_the_best_unknown_ones():
     codes = np.array([[3.0], [2], [1], [0.5]])  # products: 01 6, 02 3, 12 2, 03 1.5, 13 1, 23 .5
     found = GAE["ranked_precision"](codes, np.array([[0, 1]]), np.array([[0, 2], [0, 3]]), (1, 2, 3))
     assert found == {1: 100.0, 2: 50.0, 3: pytest.approx(200 / 3)}
+
+
+@pytest.fixture(scope="module")
+def at_the_end():
+    """What the chapter leaves behind, on a small stand-in and after 40 epochs."""
+    plt.switch_backend("Agg")
+    namespace = definitions.of_chapter("gae")
+    cora = citation._block_model("cora")
+    nodes = len(cora.labels)
+    edges, (validation, _), (hidden_links, _) = namespace["split_edges"](cora.edges, nodes, 0)
+    torch.manual_seed(0)
+    encoder = namespace["Encoder"](edges, nodes, cora.features)
+    latent = namespace["train"](encoder, namespace["Reconstruction"](edges, nodes), 40)
+    wanted, sizes = np.concatenate([validation, hidden_links]), (10, 100, 10_000)
+    precisions = {"auto-encoder": namespace["ranked_precision"](latent, edges, wanted, sizes)}
+    namespace.update(settings={"epochs": 40}, cora=cora, nodes=nodes, latent=latent)
+    namespace.update(wanted=wanted, precisions=precisions)
+    return namespace
+
+
+def check_two_dimensions(after):
+    assert after["plane"].shape == (after["nodes"], 2)
+    (area, _), axis = after["scores"](after["plane"], after["test"]), after["axis"]
+    assert area > 55
+    np.testing.assert_array_equal(axis.collections[0].get_offsets(), after["plane"])
+
+
+def check_distances(after):
+    codes = torch.randn(600, 3, dtype=torch.double, requires_grad=True)
+    dense = F.softplus(-(codes[:, None] - codes).square().sum(2)).sum()
+    (expected,) = torch.autograd.grad(dense, codes)
+    torch.testing.assert_close(after["distance_gradient"](codes.detach()), expected)
+    loss = after["Distances"](random_edges(30, 60), 30)
+    few = torch.randn(30, 3, dtype=torch.double, requires_grad=True)
+    target = torch.eye(30, dtype=torch.double)
+    target[loss.rows, loss.columns] = 1
+    logits = -(few[:, None] - few).square().sum(2)
+    dense = F.binary_cross_entropy_with_logits(logits, target, pos_weight=torch.tensor(loss.weight), reduction="sum")
+    (expected,), (found,) = (torch.autograd.grad(x, few) for x in (loss.scale * dense, loss.surrogate(few)))
+    torch.testing.assert_close(found, expected)
+    assert np.mean(after["gaps"][0]) < np.mean(after["gaps"][1])
+
+
+def check_sampled(after):
+    loss = after["Sampled"](random_edges(30, 60), 30)
+    codes = torch.randn(30, 4)
+    assert loss.surrogate(codes) != loss.surrogate(codes)  # new pairs in each epoch
+    seconds, areas = np.array(after["curve"]).T
+    assert (np.diff(seconds) > 0).all()
+    assert seconds[-1] >= after["SECONDS"] > seconds[-2]
+    assert areas[-1] > 55
+
+
+def check_followed(after):
+    assert [areas.shape for areas in after["curves"]] == [(8, 2)] * after["SEEDS"]
+    for areas, chosen in zip(after["curves"], after["chosen"], strict=True):
+        assert chosen in areas[areas[:, 0] == areas[:, 0].max(), 1]
+    assert after["gain"] == np.mean(after["chosen"] - after["last"])
+
+
+def check_distance_two(after):
+    graph = nx.Graph(after["edges"].tolist())
+    found = set(zip(after["u"].tolist(), after["v"].tolist(), strict=True))
+    paths = dict(nx.all_pairs_shortest_path_length(graph, 2))
+    assert found == {(a, b) for a, reached in paths.items() for b, steps in reached.items() if a < b and steps == 2}
+    assert after["hits"][-1] == len(found & set(map(tuple, after["wanted"].tolist())))
+    assert (np.diff((after["latent"][after["u"]] * after["latent"][after["v"]]).sum(1)[after["best"]]) <= 0).all()
+
+
+CHECKS = (check_two_dimensions, check_distances, check_sampled, check_followed, check_distance_two)
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_the_solutions_of_the_exercises_run(number, at_the_end):
+    code = exercises.solutions("gae")[number].replace("SEEDS = 3", "SEEDS = 2").replace("SECONDS = 5", "SECONDS = 0.4")
+    exec(code, at_the_end)
+    CHECKS[number](at_the_end)
+    plt.close("all")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 
 import definitions
+import exercises
+import matplotlib.pyplot as plt
 import networkx as nx
 import numpy as np
 import pytest
@@ -251,3 +254,89 @@ def test_static_attention_ranks_alike_and_dynamic_attention_does_not():
     for dynamic, alike in ((False, True), (True, False)):
         orders = GAT["Lookup"](6, 32, dynamic).weights(*example)[0].argsort(1).unique(dim=0)
         assert (len(orders) == 1) is alike
+
+
+@pytest.fixture(scope="module")
+def at_the_end():
+    """What the chapter leaves behind, on a small stand-in and after six epochs."""
+    plt.switch_backend("Agg")
+    namespace = definitions.of_chapter("gat")
+    cora = citation._block_model("cora")
+    task, alone = namespace["Task"](cora), namespace["Task"](cora, np.empty((0, 2), np.int64))
+    namespace.update(settings={"epochs": 6}, cora=cora, tasks={"cora": task})
+    trained = {"cora": namespace["train_many"](task, 2, "")}
+    namespace.update(trained=trained, histories={"cora": trained["cora"][0]})
+    namespace["plain"] = {"cora": namespace["train_many"](alone, 1, "")[0]}
+    return namespace
+
+
+def check_sharpened(after):
+    model, view = after["trained"]["cora"][1].eval(), after["view"]
+    with torch.no_grad():
+        as_trained, near = after["sharpened"](model, view, 1)
+        torch.testing.assert_close(as_trained, model(view))
+        _, even = after["sharpened"](model, view, 0)
+        sharp, pointed = after["sharpened"](model, view, 1e6)
+        torch.testing.assert_close(after["sharpened"](model, view, 1)[0], as_trained)  # nothing was changed
+    assert even == pytest.approx(1)
+    assert even >= near > pointed + 0.1
+    assert not torch.allclose(sharp, as_trained)
+    assert all(0 <= accuracy <= 100 for accuracy in after["accuracies"].values())
+
+
+def check_masks(after):
+    assert after["SparseWords"].times is after["one_mask"]
+    words = after["SparseWords"](sp.random(40, 30, 0.3, format="csr", dtype=np.float32, random_state=0))
+    weight = torch.randn(1, 30, 4).expand(3, -1, -1)
+    torch.testing.assert_close(after["mask_per_head"](words, weight), words.times(weight))
+    coins = np.random.default_rng(0)
+    heads = {way: way(words, weight, lambda x: after["drop"](x, coins)) for way in after["ways"].values()}
+    torch.testing.assert_close(*heads[after["one_mask"]][:2])
+    assert not torch.allclose(*heads[after["mask_per_head"]][:2])
+    assert [len(found) for found in after["accuracy"].values()] == [after["SEEDS"]] * 2
+
+
+def check_dynamic(after):
+    assert after["GraphAttention"].coefficients is after["static_coefficients"]
+    torch.manual_seed(0)
+    sources, targets = after["attention_edges"](np.array([[0, 1], [1, 2], [2, 3], [0, 3]]), 5)
+    edges, layer = after["Edges"](sources, targets, (5, 5), copies=2), after["GraphAttention"](6, 3, 2)
+    projected = torch.randn(2, 5, 3)
+    weights = after["dynamic_coefficients"](layer, projected, edges).view(2, -1)
+    for head in range(2):
+        ends = projected[head][:, None] + projected[head]
+        scores = torch.nn.functional.leaky_relu(ends, 0.2) @ layer.attention[head, :, 0]
+        hears = torch.zeros(5, 5, dtype=torch.bool)
+        hears[targets, sources] = True
+        dense = scores.masked_fill(~hears, -math.inf).softmax(1)
+        torch.testing.assert_close(weights[head], dense[targets, sources])
+
+
+def check_heads(after):
+    network = after["network"]
+    assert len(network.heads) == 8
+    assert after["logits"].shape == (1000, 8, 8)
+    for head in network.heads:
+        orders = head.weights(*[part[:1] for part in after["inputs"]])[0].argsort(1)
+        assert len(orders.unique(dim=0)) == 1  # each head is static
+
+
+def check_strangers(after):
+    edges, shuffled = after["cora"].edges, after["strangers"].edges
+    assert len(set(map(tuple, edges)) & set(map(tuple, shuffled))) < 0.05 * len(edges)
+    before, now = (np.bincount(e.ravel(), minlength=1000) for e in (edges, shuffled))
+    assert np.abs(before - now).sum() == 2 * (len(edges) - len(shuffled))
+    assert {title: len(runs) for title, runs in after["found"].items()} == {"no edges": 1, "attention": 1, "average": 1}
+    everyone = after["edges"].starts.diff().double()
+    assert after["own"] == pytest.approx((1 / everyone).mean().item(), rel=1e-3)  # the last run is the plain average
+
+
+CHECKS = (check_sharpened, check_masks, check_dynamic, check_heads, check_strangers)
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_the_solutions_of_the_exercises_run(number, at_the_end):
+    code = exercises.solutions("gat")[number].replace("4e4", "1e3")
+    exec(re.sub(r"^(SEEDS|STEPS) = \d+", r"\1 = 1", code, flags=re.M), at_the_end)
+    CHECKS[number](at_the_end)
+    plt.close("all")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import definitions
+import exercises
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -125,3 +127,81 @@ def test_the_graph_block_is_the_loop_over_edges(nodes, edges):
     torch.testing.assert_close(found[1], states, rtol=1e-4, atol=1e-5)
     total = torch.cat([u, sum(new, torch.zeros(4))[None], states.sum(0, keepdim=True)], 1)
     torch.testing.assert_close(found[2], whole(total), rtol=1e-4, atol=1e-5)
+
+
+def at_the_end():
+    """What the chapter leaves behind after a few steps of training, with small digits."""
+    few = {"blind=False, steps=1500": "blind=False, steps=2", "seed, epochs=12": "seed, epochs=1"}
+    namespace = definitions.of_chapter("gates_and_depth", few)
+    rng = np.random.default_rng(0)
+    namespace.update(
+        DEVICE="cpu",
+        settings={"variant_steps": 3},
+        seeds=2,
+        names=list(namespace["VARIANTS"]),
+        by_variant={name: np.ones(2) for name in namespace["VARIANTS"]},
+        DEPTHS=(2, 3),
+        by_depth={"highway": [[50.0, 60.0], [70.0, 80.0]]},
+        pixels=torch.from_numpy(rng.random((120, 64))).float(),
+        digit=torch.arange(120) % 10,
+        known=torch.arange(100),
+        new=torch.arange(100, 120),
+    )
+    return namespace
+
+
+def check_forget_biases(after, printed):
+    assert [line.split(":")[0] for line in printed.splitlines()] == ["bias 0", "bias 1", "bias 5"]
+    expected = after["learn_adding"](nn.LSTM, seed=3, steps=110)
+    assert after["adding_losses"](1, seed=3, steps=110)[-100:].mean() == pytest.approx(expected, rel=1e-6)
+    assert len({losses[0] for losses in after["by_bias"].values()}) == 3
+
+
+def check_no_reset(after, printed):
+    names, train = after["names"], after["train_on_end"]
+    assert [line.split(":")[0] for line in printed.splitlines()] == names
+    expected, *_ = after["train_family"](names, 2, 1)
+    np.testing.assert_allclose(train(names, 2, 1)[0].reshape(-1, 2), expected, rtol=1e-5)
+    expected, *_ = after["train_family"](names, 2, 2)  # from the second row on, a past
+    assert not np.allclose(train(names, 2, 2)[0].reshape(-1, 2), expected, rtol=1e-5)
+
+
+def check_residual(after, _):
+    assert np.shape(after["residual"]) == (2, 2) and after["Deep"] is after["gated"]
+    model, x = after["WithResidual"]("residual", 3), torch.randn(5, 64)
+    for parameter in model.layers.parameters():
+        nn.init.zeros_(parameter)
+    torch.testing.assert_close(model(x), model.last(torch.tanh(model.first(x))))
+    plain = after["WithResidual"]("plain", 3)
+    assert not torch.allclose(plain(x), plain.last(torch.tanh(plain.first(x))))
+
+
+def check_chains(after, _):
+    leaves, operations, values = after["chains"](30, 3)
+    for row, steps, value in zip(leaves.tolist(), operations.tolist(), values.tolist(), strict=True):
+        result = row[0]
+        for leaf, step in zip(row[1:], steps, strict=True):
+            result = (result & leaf, result | leaf, result ^ leaf)[step]
+        assert result == value
+    assert after["expressions"] is not after["chains"] and after["Evaluator"] is not after["ChainEvaluator"]
+    by_tree, by_chain = after["Evaluator"](), after["ChainEvaluator"]()
+    by_chain.load_state_dict(by_tree.state_dict())
+    leaves, (operation,), _ = after["expressions"](9, 1)  # two leaves are a tree and a chain
+    torch.testing.assert_close(by_chain(leaves, operation), by_tree(leaves, [operation]))
+    assert all(0 <= right <= 100 for right in after["by_chain"])
+
+
+def check_line(after, _):
+    assert after["right_after"] == [*range(1, 11), 10, 10]
+
+
+CHECKS = (check_forget_biases, check_no_reset, check_residual, check_chains, check_line)
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_the_solutions_of_the_exercises_run(number, capsys):
+    plt.switch_backend("Agg")
+    after, code = at_the_end(), exercises.solutions("gates_and_depth")[number]
+    exec(code.replace("steps=1500", "steps=60"), after)
+    CHECKS[number](after, capsys.readouterr().out)
+    plt.close("all")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import definitions
+import exercises
+import matplotlib.pyplot as plt
 import networkx as nx
 import numpy as np
 import pytest
@@ -155,3 +159,68 @@ def test_a_twin_shares_weights_and_reaches_what_the_labels_hear(name):
     assert twin.features.shape[0] <= len(graph.labels)
     torch.testing.assert_close(twin.eval()()[:, rows], model.eval()()[:, graph.train], atol=1e-6, rtol=1e-5)
     assert twin.train().training and not model.training
+
+
+@pytest.fixture(scope="module")
+def at_the_end():
+    """What the chapter leaves behind, on small stand-ins and after 15 epochs."""
+    plt.switch_backend("Agg")
+    namespace = definitions.of_chapter("gcn", {"epochs=200": "epochs=15"})
+    small = {name: citation._block_model(name) for name in ("cora", "citeseer")}
+    tasks = {name: namespace["Task"](graph) for name, graph in small.items()}
+    namespace.update(
+        cora=small["cora"],
+        club=citation.karate_club(),
+        tasks=tasks,
+        hundred={name: task.train("renormalised", 5, "") for name, task in tasks.items()},
+        without_edges={name: task.train("mlp", 5, "") for name, task in tasks.items()},
+    )
+    return namespace
+
+
+def check_dropout(after, _):
+    assert after["GCN"].hidden is after["as_before"]
+    assert {name: lost.shape for name, lost in after["lost"].items()} == {"cora": (5,), "citeseer": (5,)}
+    assert all(lost.any() for lost in after["lost"].values())
+
+
+def check_simple_convolution(after, _):
+    assert all(0 <= accuracy <= 100 for found in after["tried"] for accuracy in found)
+    again = after["simple_convolution"](after["tasks"]["citeseer"], 10.0**-6)
+    assert after["tried"][-1] == again
+    assert after["test"] > 50  # of six classes; the words of a class tell it apart
+    assert (after["validation"], after["test"]) in [tuple(found) for found in after["tried"]]
+
+
+def check_thinned(after, _):
+    edges = after["cora"].edges
+    kept = after["thinned"](edges, 0.5)
+    assert abs(len(kept) / len(edges) - 0.5) < 0.05
+    assert set(map(tuple, kept)) < set(map(tuple, edges))
+    assert len(after["thinned"](edges, 0)) == len(edges)
+    assert len(after["thinned"](edges, 1)) == 0
+    drawn, words = after["axis"].get_lines()
+    assert drawn.get_ydata().tolist() == after["left_over"]
+    assert set(words.get_ydata()) == {after["words_alone"]}
+
+
+def check_budget(after, _):
+    train, *_ = after["budget_split"](after["cora"], 5, 0)
+    assert np.bincount(after["cora"].labels[train]).tolist() == [5] * after["cora"].classes
+    assert set(train) <= set(after["cora"].train)
+    assert {name: len(curve) for name, curve in after["curves"].items()} == {"renormalised": 5, "mlp": 5}
+
+
+def check_row_normalised(_, printed):
+    assert [line.rpartition(" ")[2] for line in printed.splitlines()] == ["True", "True", "False"]
+
+
+CHECKS = (check_dropout, check_simple_convolution, check_thinned, check_budget, check_row_normalised)
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_the_solutions_of_the_exercises_run(number, at_the_end, capsys):
+    code = exercises.solutions("gcn")[number].replace("epochs=200", "epochs=30")
+    exec(re.sub(r"^(SEEDS|DRAWS) = \d+", r"\1 = 1", code, flags=re.M), at_the_end)
+    CHECKS[number](at_the_end, capsys.readouterr().out)
+    plt.close("all")

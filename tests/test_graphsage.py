@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import definitions
+import exercises
+import matplotlib.pyplot as plt
 import networkx as nx
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from utils import datasets, dgl_compat
+from utils.datasets import citation, tu
 
 SAGE = definitions.of_chapter("graphsage")
 KINDS = ("gcn", "mean", "pool", "lstm")
@@ -219,3 +222,80 @@ def test_ppi_is_read_by_id_and_not_by_place(tmp_path, monkeypatch):
     model = SAGE["Classifier"](SAGE["Sage"]("pool", [2, 4, 4], (2, 2)), 4, 2)
     losses, *_ = SAGE["fit"](model, ppi, 2)
     assert np.isfinite(losses).all() and 0 <= SAGE["score"](model, ppi, 2) <= 1
+
+
+@pytest.fixture(scope="module")
+def at_the_end():
+    """What the chapter leaves behind, on small stand-ins, with one epoch."""
+    plt.switch_backend("Agg")
+    namespace = definitions.of_chapter("graphsage")
+    cora, enzymes = citation._block_model("cora"), tu.checked("ENZYMES", *tu._rings("ENZYMES"), True)
+    tasks = {"cora": namespace["cora_task"](cora), "ENZYMES": namespace["enzymes_task"](enzymes)}
+    namespace.update(cora=cora, enzymes=enzymes, tasks=tasks)
+    namespace.update(everyone=torch.arange(len(cora.labels)), present=torch.cat(tasks["cora"].split[:2]))
+    namespace["settings"] = {"epochs": {"cora": 1, "ENZYMES": 1}, "aggregator_epochs": 1}
+    return namespace
+
+
+def check_orders(after):
+    sizes = after["SIZES"]
+    assert set(after["orders"]) == {(name, order) for name in after["tasks"] for order in (sizes, sizes[::-1])}
+    assert all(0 <= value <= 1 for scores in after["orders"].values() for value in scores)
+    near, far = (len(hop) / len(after["hops"][0]) for hop in after["hops"][1:])
+    assert (near, far) == (25, 250)
+
+
+def check_shares(after):
+    assert {title: len(scores) for title, scores in after["curves_by_share"].items()} == {
+        "GraphSAGE": 4,
+        "no neighbours": 4,
+    }
+    assert not after["task"].x.any()  # the last share is 1
+    train, _, test = (after["task"].y[part].numpy() for part in after["task"].split)
+    assert after["most"] == pytest.approx(np.mean(test == np.bincount(train).argmax()))
+    drawn = [line.get_ydata() for line in after["axis"].get_lines()]
+    np.testing.assert_array_equal(drawn[0], after["curves_by_share"]["GraphSAGE"])
+
+
+def check_in_order(after):
+    graph, nodes = after["tasks"]["ENZYMES"].whole, torch.arange(50)
+    torch.manual_seed(3)
+    found, has = after["in_order"](graph, nodes, 5)
+    torch.manual_seed(3)
+    drawn, known = after["sample"](graph, nodes, 5)
+    assert (found.diff(dim=1) >= 0).all()
+    assert not (drawn.diff(dim=1) >= 0).all()
+    assert found.tolist() == [sorted(row) for row in drawn.tolist()]
+    assert has.equal(known)
+    assert [len(scores) for scores in after["readings_of"].values()] == [1, 1]
+
+
+def check_sum(after):
+    assert after["bag"] is after["mean_bag"]
+    near, table = torch.randint(9, (6, 4)), torch.randn(9, 3)
+    torch.testing.assert_close(after["sum_bag"](near, table, "mean"), table[near].sum(1))
+    torch.testing.assert_close(after["sum_bag"](near, table, "max"), table[near].amax(1))
+    assert {title: len(scores) for title, scores in after["tested_with"].items()} == dict.fromkeys(
+        ("mean", "sum", "sum, no eq. (4)"), len(after["TEST_SIZES"])
+    )
+
+
+def check_strangers(after):
+    z, met, strangers = (torch.randn(count, 6, dtype=torch.double) for count in (7, 7, 20))
+    shared = after["walk_loss"](z, met, strangers)
+    torch.testing.assert_close(after["own_strangers"](z, met, strangers.repeat(7, 1)), shared)
+    other = after["own_strangers"](z, met, torch.randn(140, 6, dtype=torch.double))
+    assert not torch.allclose(other, shared)
+    assert after["z"].shape == (1000, after["WIDTH"])
+    assert len(after["away"]) == 20 * after["PAIRS"]
+
+
+CHECKS = (check_orders, check_shares, check_in_order, check_sum, check_strangers)
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_the_solutions_of_the_exercises_run(number, at_the_end):
+    code = exercises.solutions("graphsage")[number].replace("STEPS, PAIRS = 120, 64", "STEPS, PAIRS = 2, 16")
+    exec(code.replace("SEEDS = 2", "SEEDS = 1"), at_the_end)
+    CHECKS[number](at_the_end)
+    plt.close("all")

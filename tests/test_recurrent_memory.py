@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
+from types import SimpleNamespace
 
 import definitions
+import exercises
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -144,3 +148,83 @@ def test_filling_up_does_not_change_an_answer(reading):
     ids = torch.tensor([[5, 7, 9, 0, 0], [3, 4, 5, 6, 7]])
     alone = model(ids[:1, :3], torch.tensor([3]))
     torch.testing.assert_close(model(ids, torch.tensor([3, 5]))[:1], alone)
+
+
+def at_the_end():
+    """What the chapter leaves behind: 40 short reviews of eight words, few steps of training."""
+    words = [f"w{n}" for n in range(8)]
+    rng = np.random.default_rng(0)
+    rows = [SimpleNamespace(words=rng.choice(words, 5).tolist(), label=n % 2) for n in range(40)]
+    namespace = definitions.of_chapter("recurrent_memory")
+    read, orders = namespace["read_reviews"], []
+
+    def noting_the_order(*given):
+        orders.append(namespace["ids_of"](["w0", "w1", "w2"]))
+        return read(*given)
+
+    namespace.update(
+        DEVICE="cpu",
+        settings={"seeds": 2, "review_epochs": 1},
+        ADDING_STEPS=3,
+        LENGTHS=(5,),
+        reviews=SimpleNamespace(train=rows, validation=rows[:10], test=rows[10:]),
+        vocabulary={word: n for n, word in enumerate(words, 2)},
+        known_words=10,
+        by_reading={"last": [50.0, 60.0], "mean": [60.0, 70.0]},
+        read_reviews=noting_the_order,
+        orders=orders,
+    )
+    return namespace
+
+
+def check_short_sums(after, printed):
+    assert [line.split()[0] for line in printed.splitlines()] == ["3", "12"]
+    assert after["held"].shape == (40 * 49, 8) and set(after["carry"].tolist()) == {0, 1}
+    torch.manual_seed(0)
+    model, right = after["adder_of"](1, seed=0, steps=0)
+    assert right == 0 and model.rnn.hidden_size == 8
+
+
+def check_identity(after, printed):
+    torch.testing.assert_close(after["identity_rnn"](3).weight_hh_l0, torch.eye(16))
+    steps = [line.split()[0] for line in printed.splitlines()]
+    assert steps == ["5", "5", "80", "80"]  # both kinds at each length
+    assert len(set(re.findall(r"\d\.\d{4}", printed))) == 4 * after["SEEDS"]
+
+
+def check_backwards(after, _):
+    assert after["ids_of"] is after["forwards"]  # given back
+    found = after["by_direction"]
+    assert found["forwards"] == {"last": [50.0, 60.0], "mean": [60.0, 70.0]}
+    assert all(0 <= right <= 100 for runs in found["backwards"].values() for right in runs)
+    assert after["orders"] == [[4, 3, 2]] * 4  # both readings, two seeds
+
+
+def check_noise(after, _):
+    upwards = [total for (low, _), total in after["longest"].items() if low == 0]
+    assert upwards == sorted(upwards) and upwards[0] < upwards[-1]
+    assert len({total for (low, _), total in after["longest"].items() if low < 0}) == 1
+    assert after["run_network"] is after["exact_network"]
+    matrices = after["matrices_of"](after["layers_of"](after["RULES"]), np.float64)
+    silent = after["noisy_network"](0, 0)(matrices, [1, 1, 0, 1])
+    np.testing.assert_array_equal(silent, after["exact_network"](matrices, [1, 1, 0, 1]))
+
+
+def check_doubling(after, printed):
+    assert after["marks"] == {n: 2 * n for n in range(1, 8)}
+    assert after["STATES"] == ("q1", "q2", "q3")
+    for line in printed.splitlines():
+        _, steps, by_machine = re.fullmatch(r"(.*) marks, (\d+) steps, the machine (\d+)", line).groups()
+        assert steps == by_machine
+
+
+CHECKS = (check_short_sums, check_identity, check_backwards, check_noise, check_doubling)
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_the_solutions_of_the_exercises_run(number, capsys):
+    plt.switch_backend("Agg")
+    after, code = at_the_end(), exercises.solutions("recurrent_memory")[number]
+    exec(code.replace("steps=400", "steps=3"), after)
+    CHECKS[number](after, capsys.readouterr().out)
+    plt.close("all")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import definitions
+import exercises
 import networkx as nx
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from utils import dgl_compat
 
@@ -258,3 +260,89 @@ def test_a_network_whose_words_do_not_hear_each_other_cannot_copy(fault):
     chapter["fit"](model, draw, graph, 200, enough=0.05)
     accuracy = float(np.nanmean(chapter["right"](model, draw, graph)))
     assert accuracy < 0.2 if fault else accuracy > 0.9
+
+
+def at_the_end():
+    """What the chapter leaves behind; its training takes three steps and notes the graphs."""
+    after = definitions.of_chapter("transformers_are_gnns")
+
+    def sort_only(batch):
+        words, targets = after["mirror_and_sort"](batch)
+        return words, targets[..., 1]
+
+    whole = after["complete"](after["WORDS"])
+    after.update(DEVICE="cpu", settings={"steps": 3}, whole=whole, sort_only=sort_only)
+    fit, after["trained_on"] = after["fit"], []
+
+    def noting_the_graph(model, draw, graph, steps, **how):
+        after["trained_on"].append((model, graph, *draw(4)))
+        return fit(model, draw, graph, 3, **how | {"warm": 1})
+
+    after["fit"] = noting_the_graph
+    return after
+
+
+def check_global_words(after, printed):
+    assert len(printed.splitlines()) == 4 == len(after["trained_on"])
+    for _, graph, words, targets in after["trained_on"]:
+        assert len(graph) == words.shape[1] == targets.shape[1]
+        empty = (words[0] == after["SYMBOLS"]).sum()
+        assert (targets[:, :empty] == -100).all() and (targets[:, empty:] >= 0).all()
+    (_, one, *_), (_, four, *_), (_, beside, *_), (_, spread, *_) = after["trained_on"]
+    assert torch.equal(one, after["window_and_global"](17, 3)) and len(four) == 20
+    for graph, heads in ((four, [0, 1, 2, 3]), (beside, [1, 2, 3, 4]), (spread, [2, 6, 10, 14])):
+        everywhere = graph.all(0) & graph.all(1)
+        assert everywhere.nonzero()[:, 0].tolist() == heads
+
+
+def check_depths(after, printed):
+    assert [len(model.layers) for model, *_ in after["trained_on"]] == [2, 3, 6]
+    assert all(torch.equal(graph, after["window"](17, 3)) for _, graph, *_ in after["trained_on"])
+    _, _, words, targets = after["trained_on"][0]
+    assert torch.equal(targets[:, 1:], words[:, 1:].flip(1))
+    assert printed.splitlines()[0].split()[1:] == [str(d) for d in range(1, 16, 2)]
+    assert all(len(row) == 8 and all(0 <= value <= 100 for value in row) for row in after["by_layers"].values())
+
+
+def check_without_codes(after, printed):
+    assert [len(model.places) for model, *_ in after["trained_on"]] == [17, 0, 17, 0]
+    assert set(after["sorted_right"]) == {(name, codes) for name in ("complete", "causal") for codes in (True, False)}
+    permuted = [line for line in printed.splitlines() if "permuted" in line]
+    assert [line.rpartition(" ")[2] for line in permuted] == ["True", "False"]
+
+
+def check_fewer_heads(after, _):
+    models = [model for model, *_ in after["trained_on"]]
+    one, closed = models[0], models[-1]
+    assert one.layers[0].attention.heads == 1
+    assert sum(p.numel() for p in one.parameters()) == sum(p.numel() for p in closed.parameters())
+    for layer in closed.layers:
+        assert layer.attention.gates.flatten().tolist() == [1, 0, 0, 0]
+    assert list(after["with_heads"]) == [(1, ()), (4, ()), (4, (1, 2, 3))]
+
+
+def check_relative(after, _):
+    assert after["written_as"] == {
+        "complete": True,
+        "causal": True,
+        "window": True,
+        "window + global": False,
+        "random": False,
+    }
+    attention = after["RelativeAttention"](8, 2, words=5)
+    nn.init.normal_(attention.b)
+    queries, keys = torch.randn(2, 1, 2, 5, 4)
+    added = attention.scores(queries, keys) - queries @ keys.transpose(-1, -2) / 2
+    for i in range(5):
+        for j in range(5):
+            torch.testing.assert_close(added[0, 0, i, j], attention.b[4 + j - i].detach(), atol=1e-5, rtol=0)
+
+
+CHECKS = (check_global_words, check_depths, check_without_codes, check_fewer_heads, check_relative)
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_the_solutions_of_the_exercises_run(number, capsys):
+    after = at_the_end()
+    exec(exercises.solutions("transformers_are_gnns")[number], after)
+    CHECKS[number](after, capsys.readouterr().out)
