@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import definitions
+import exercises
 import numpy as np
 import pytest
 import torch
@@ -226,9 +227,124 @@ def test_a_student_learns_its_teacher():
     assert after - floor < 0.3 * (before - floor)
 
 
+def test_networks_trained_together_learn_what_each_learns_alone():
+    """Own start, own order, own temperature; in double precision nothing but rounding is left."""
+    images = torch.rand(300, 784, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    teacher, rows, temperatures, seeds = logits(4, cases=300), torch.arange(300), (2.5, 20.0), [5, 6]
+    together = [KD["network"](12, n).double() for n in (1, 2)]
+    loss = KD["at_temperatures"](teacher, temperatures)
+    KD["fit_together"](together, images, loss, rows, 3, seeds, batch=50)
+    for model, n, t, s in zip(together, (1, 2), temperatures, seeds, strict=True):
+        alone = KD["network"](12, n).double()
+        KD["fit"](alone, images, KD["on_teacher"](teacher, t), rows, 3, s, batch=50)
+        for mine, theirs in zip(model.parameters(), alone.parameters(), strict=True):
+            torch.testing.assert_close(mine, theirs, atol=1e-7, rtol=1e-6)
+
+
+def test_networks_with_one_loss_do_not_meet_each_others_gradient():
+    images = torch.rand(200, 784, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    labels, rows = torch.arange(200) % 10, torch.arange(200)
+    together = [KD["network"](12, n).double() for n in (1, 2, 3)]
+    loss = KD["on_labels"](labels)
+    KD["fit_together"](together, images, KD["alike"](loss), rows, 2, [7, 7, 7], batch=50)
+    alone = KD["fit"](KD["network"](12, 2).double(), images, loss, rows, 2, 7, batch=50)
+    for mine, theirs in zip(together[1].parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-7, rtol=1e-6)
+
+
+def test_temperatures_of_networks_trained_together_are_checked():
+    with pytest.raises(ValueError, match="temperature must be positive"):
+        KD["at_temperatures"](logits(0), (2.5, 0.0))
+
+
 def test_claims_say_what_is_a_stand_in_and_what_was_chosen_on_the_test_set():
     file = claims.load(NAME)
     for name in ("ensemble-transferred", "few-soft-beats-hard", "specialists-help"):
         assert "stand-in" in file[name].source
     for name in ("no3-corrected", "two-digits-corrected"):
         assert "fewest test errors" in file[name].protocol["selection"]
+
+
+# --- the solutions of the exercises
+
+
+def after_the_chapter():
+    """What the cells leave behind that the solutions use, in small: six hundred digits, an untrained teacher."""
+    space = definitions.of_chapter(NAME)
+    digits = space["stand_in_digits"]()
+    digits = space["Digits"](*(part[:600] for part in digits[:2]), *(part[:200] for part in digits[2:]))
+    space |= {"DEVICE": "cpu", "digits": digits, "settings": {"epochs": 1}, "everything": torch.arange(600)}
+    space["images"], space["test_images"] = (space["standardised"](torch.tensor(p)) for p in digits[::2])
+    space["labels"], space["test_labels"] = (torch.tensor(p).long() for p in digits[1::2])
+    space["teachers"] = [space["network"](1200, 0)]
+    space["teacher_logits"] = [space["logits_of"](space["teachers"][0], space["images"])]
+    space["counts"] = {"labels": [90], "soft targets": [40]}
+    space["count_threes"] = int((space["test_labels"] == 3).sum())
+    falling = np.arange(len(space["SHIFTS"]))[::-1]
+    space["no_three"] = [{"all": falling, "threes": falling // 10, "rule": 1.0, "rule all": 50, "rule threes": 9}]
+    return space
+
+
+def solved(number, monkeypatch):
+    """The names after a solution, those before, and the arguments of the functions that it called."""
+    space, calls = after_the_chapter(), {"shifted": [], "student": [], "omitted": []}
+    for name, called in calls.items():
+
+        def spy(*given, call=space[name], called=called):
+            called.append(given)
+            return call(*given)
+
+        monkeypatch.setitem(space, name, spy)
+    before = dict(space)
+    exec(exercises.solutions(NAME)[number - 1], space)
+    return space, before, calls
+
+
+def labels_and_jitter(after, before, calls):
+    seen = torch.cat([rows for _, rows, _ in calls["shifted"]])
+    assert torch.equal(seen.sort()[0], torch.arange(600))
+    assert after["left"] == before["errors"](before["on_test"](after["moved"]), before["test_labels"])
+    assert KD["parameters"](after["moved"]) == 784 * 800 + 800 * 800 + 800 * 10 + 1610
+
+
+def targets_of_moved_images(after, before, calls):
+    assert set(after["left"]) == {"table", "asked anew"}
+    rows, moved = torch.arange(5), before["images"][5:10]
+    torch.testing.assert_close(after["ways"]["table"](rows, moved), before["teacher_logits"][0][:5])
+    torch.testing.assert_close(after["ways"]["asked anew"](rows, moved), before["teacher_logits"][0][5:10])
+    assert len(calls["shifted"]) == 2 * 3  # both students, three batches each
+
+
+def without_the_square(after, before, calls):
+    shares = after["shares"]
+    for temperature in (2, 20):
+        assert shares[temperature, True] == pytest.approx(temperature**2 * shares[temperature, False], rel=1e-3)
+    assert set(after["left"]) == set(shares) and len(calls["student"]) == 4
+
+
+def other_sources(after, before, calls):
+    probabilities = torch.softmax(before["teacher_logits"][0] / 4, 1)[:, 7]
+    means = {d: probabilities[before["labels"] == d].mean().item() for d in range(10) if d != 7}
+    assert after["sources"](7) == sorted(means, key=means.get, reverse=True)
+    for absent, (_, _, rows, _) in zip(after["right"], calls["student"], strict=True):
+        kept = set(before["labels"][rows].tolist())
+        assert 7 in absent and kept == set(range(10)) - set(absent)
+    assert all(0 <= value <= 100 for value in after["right"].values())
+
+
+def shuffled_answers(after, before, calls):
+    ((loss, _, classes, rows, _, shifts),) = calls["omitted"]
+    assert classes == [3] and not (before["labels"][rows] == 3).any()
+    teacher = before["shuffled"](before["teacher_logits"][0])
+    z = torch.zeros(4, 10)
+    torch.testing.assert_close(loss(z, rows[:4]), before["distillation_loss"](z, teacher[rows[:4]], 20))
+    assert len(after["found"]["all"]) == len(shifts) == len(before["SHIFTS"])
+
+
+SOLVED = [labels_and_jitter, targets_of_moved_images, without_the_square, other_sources, shuffled_answers]
+
+
+@pytest.mark.parametrize("number", range(1, len(SOLVED) + 1))
+def test_the_solutions_of_the_exercises_run(number, monkeypatch):
+    SOLVED[number - 1](*solved(number, monkeypatch))
+    assert len(exercises.solutions(NAME)) == len(SOLVED)
