@@ -30,8 +30,8 @@ run: .venv/full.stamp  ## run a chapter and record it: make run CHAPTER=gcn PROF
 new: | .venv/bin/python  ## start a chapter: make new CHAPTER=name
 	@$(PY) .ci/new_chapter.py "$(CHAPTER)"
 
-bench: .venv/full.stamp  ## time the fast paths against the plain ones
-	$(PY) tests/bench.py
+bench: .venv/full.stamp  ## time the fast paths against the plain ones: make bench CHAPTER=gcn
+	$(PY) tests/bench.py $(CHAPTER)
 
 serve: $(SITE)  ## show the site on this machine: make serve PORT=8000
 	$(PY) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html

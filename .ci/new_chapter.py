@@ -56,7 +56,8 @@ CELLS = [
     (
         "markdown",
         [],
-        "## Exercises\n\n1. WRITE: a line to change and what to look at\n\n## References\n\n- WRITE: the paper",
+        "## Exercises\n\n1. WRITE: a line to change and what to look at\n\n   <details><summary>A solution</summary>\n"
+        "\n   ```python\n   WRITE\n   ```\n\n   </details>\n\n## References\n\n- WRITE: the paper",
     ),
 ]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from types import SimpleNamespace
 
 import definitions
+import exercises
 import networkx as nx
 import numpy as np
 import pytest
@@ -129,8 +131,24 @@ def test_old_and_new_program_agree_on_a_graph_with_an_isolated_node():
     new = model_in_double()
     for weight, value in zip(new.weights, old.run(old.weights), strict=True):
         weight.assign(value)
-    ours = GNN["states_loss_gradients"](new, GNN["as_graph"](PATH, dtype="float64"))
+    ours = GNN["loss_at"](new, GNN["as_graph"](PATH, dtype="float64"))
     assert GNN["differences"](ours, old.run(old.results)).max() < 1e-9
+
+
+def test_the_compiled_step_is_the_plain_one_also_with_an_isolated_node_and_with_another_maximum():
+    graph, start, found = GNN["as_graph"](PATH), tf.zeros((6, 10)), []
+    for name, options in (("NonlinearGNN", {}), ("CompiledGNN", {"compiled": 6})):
+        training = GNN["Training"](GNN[name](2), rate=0.01, **options)
+        training.restart(4)
+        states = start
+        for _ in range(3):
+            states, *others = training.train(states, graph)
+        weights = np.concatenate([np.ravel(weight) for weight in training.model.weights])
+        found.append((states, *others, weights, *training.evaluate(start, graph)[:2]))
+        training.most.assign(2)
+        assert training.train(start + 1, graph)[3] == 2
+    for plain, compiled in zip(*found, strict=True):
+        assert np.allclose(plain, compiled, atol=2e-3 if np.ndim(plain) == 2 else 2e-4)
 
 
 # Bad input
@@ -290,3 +308,84 @@ def test_the_animation_asks_for_nothing_from_outside():
     states = GNN["heat_states"](nx.to_numpy_array(graph), np.eye(4)[0])
     page = GNN["heat_page"](graph, nx.spring_layout(graph, seed=0), states)._repr_html_()
     assert "http" not in page and "src=" not in page and page.count("<circle") == 4
+
+
+# --- the solutions of the exercises
+
+
+def after_the_chapter():
+    """What the cells leave behind that the solutions use, in small: ten graphs, two steps, nothing traced."""
+    space = definitions.of_chapter("gnn_fixed_point")
+    space["Solver"].traced = lambda self, function: function  # tracing would take longer than the steps
+    generate, best_test = space["generate"], space["best_test"]
+    space["generate"] = lambda *given, **options: generate(*given, graphs=10, **options)
+    space["best_test"] = lambda *given: best_test(*given, every=1)
+    space["settings"] = {"steps": 2, "cell_epochs": 1}
+    space["seeing"] = dict(state=5, hidden=16, output_hidden=16, sees_label=True)
+    parts = generate(6, 3, width=2, most=8, graphs=10)
+    space["scaled"] = {name: space["as_graph"](part, (part.labels - 4) / 2.6) for name, part in parts.items()}
+    space["bayes"], space["tests"] = 80.0, {"penalty": np.array([90.0])}
+    for name, penalty in (("penalised", 0.01), ("free", 0.0)):
+        space[name] = space["Training"](space["NonlinearGNN"](2, **space["seeing"]), rate=0.03, penalty=penalty)
+        space[name].restart(0)
+    return space
+
+
+def solved(number):
+    """The names after a solution and those before, and the thresholds with which `implicit` was called."""
+    space, backs = after_the_chapter(), []
+    implicit = space["implicit"]
+
+    @functools.wraps(implicit)
+    def spy(*given, back=1e-2, memory=None):
+        backs.append(back)
+        return implicit(*given, back, memory)
+
+    space["implicit"] = spy
+    before = dict(space)
+    exec(exercises.solutions("gnn_fixed_point")[number - 1], space)
+    return space, before, backs
+
+
+def output_without_label(after, before, backs):
+    assert after["blind"].readout[0].kernel.shape == (5, 16)  # the state alone
+    assert before["penalised"].model.readout[0].kernel.shape == (7, 16)
+    assert after["share_left"] == pytest.approx((after["right"] - 80) / 10)
+
+
+def other_bounds(after, before, backs):
+    assert sorted(after["by_mu"]) == [0.5, 0.9, 0.99]
+    for mu, (right, count, norm) in after["by_mu"].items():
+        assert 0 < norm <= mu + 1e-6 and 0 <= right <= 100 and 1 <= count <= 500
+    norms = [norm for *_, norm in after["by_mu"].values()]
+    assert norms == sorted(norms) and norms[2] > 1.5 * norms[0]  # two steps from the same weights
+
+
+def other_starts(after, before, backs):
+    graph, model = before["scaled"]["test"], before["LinearGNN"](2)
+    ends, moves = after["ends_of"](model, graph, most=400)
+    assert ends.shape == (4, 60, 5) and np.abs(ends - ends[0]).max() < 1e-2 and (moves <= 1e-4).all()
+    begun, _ = after["ends_of"](model, graph, most=0)
+    assert 90 < begun.std() < 110 and np.abs(begun - begun[0]).max() > 100
+
+
+def coarser_backward_pass(after, before, backs):
+    assert backs == [0.01] * 2 + [0.3] * 2 + [10.0] * 4
+    assert [name for _, name in after["by_back"]] == ["implicit"] * 3 + ["forgetful"]
+    assert all(0 <= right <= 100 for right in after["by_back"].values())
+
+
+def two_numbers(after, before, backs):
+    assert after["data"]["test"].labels.shape == (100, 2)
+    assert sorted(after["behind"]) == [1, 2]
+    assert after["behind"][2] == pytest.approx(after["left"]["labels"] - after["left"]["graph"])
+    assert all(0 <= error <= 100 for error in after["left"].values())
+
+
+SOLVED = [output_without_label, other_bounds, other_starts, coarser_backward_pass, two_numbers]
+
+
+@pytest.mark.parametrize("number", range(1, len(SOLVED) + 1))
+def test_the_solutions_of_the_exercises_run(number):
+    SOLVED[number - 1](*solved(number))
+    assert len(exercises.solutions("gnn_fixed_point")) == len(SOLVED)

@@ -6,6 +6,7 @@ import gc
 import weakref
 
 import definitions
+import exercises
 import numpy as np
 import pytest
 import torch
@@ -171,9 +172,11 @@ def test_batched_lattice_is_the_definition_in_single_precision():
 @pytest.mark.parametrize(
     ("code", "broken"),
     [
-        ("into_g = torch.where(here, above * share, into_g)", "into_g = torch.where(here, above, into_g)"),
-        ("kept = kept.masked_fill_(here, 0)", "pass"),
-        ("terms[:, size:], cell, out=terms[:, :size]", "terms[:, size:], f, out=terms[:, :size]"),
+        ("to_g = torch.lerp(i, ratio, here.to(i.dtype))", "to_g = i"),
+        ("kept.masked_fill_(here, 0)", "pass"),
+        ("(ratio * kept).masked_fill_(~here, 1)", "ratio.masked_fill_(~here, 1)"),
+        ("d.sums[-1] = 0", "d.sums[-1] = 1"),
+        ("torch.mul(at.weight[t], cell, out", "torch.mul(at.weight[t], at.f_w[t], out"),
         ('"link": eye.clone()', '"link": eye.clone()[:, :-1]'),
     ],
 )
@@ -315,9 +318,34 @@ def test_shares_of_the_words_are_those_of_the_definition():
     cell = f.sigmoid() * c + i.sigmoid() * g.tanh()
     a = (x[1] @ p["char_in"][:, 15:] + cell @ p["link"]).sigmoid().exp()
     mine = (x[1] @ p["char_in"][:, :15] + h @ p["char_state"])[:5].sigmoid().exp()
-    ((begin, end, word, share),) = LATTICE["shares"](model, task.train, 0)
+    (((begin, end, word, share),),) = LATTICE["shares"](model, task.train, [0])
     assert (begin, end, word) == (0, 1, 0)
     assert share == pytest.approx((a / (a + mine)).mean().item(), abs=1e-5)
+
+
+def test_shares_of_many_sentences_are_those_of_each():
+    task = task_of(LATTICE["made_up_sentences"]()["train"][:6], LATTICE["WORDS"])
+    model = LATTICE["LatticeTagger"](task.characters, task.words, len(task.labels), (0, 1), size=5, width=4).eval()
+    together = LATTICE["shares"](model, task.train, np.arange(6))
+    for k, found in enumerate(together):
+        (alone,) = LATTICE["shares"](model, task.train, [k])
+        assert [word[:3] for word in sorted(found)] == [word[:3] for word in sorted(alone)]
+        assert {word[:2] for word in found} == {(b, e) for b, e, _ in task.train.words[k].tolist()}
+        assert np.allclose([word[3] for word in sorted(found)], [word[3] for word in sorted(alone)], atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (7,), (50, 4, 100)])
+def test_dropout_keeps_half_and_doubles_it(shape):
+    torch.manual_seed(0)
+    ones = torch.ones(shape, requires_grad=True)
+    dropped = LATTICE["drop_half"](ones)
+    dropped.sum().backward()
+    assert torch.equal(ones.grad, dropped) and ((dropped == 0) | (dropped == 2)).all()
+    if dropped.numel() > 1000:
+        assert dropped.mean().item() == pytest.approx(1, abs=0.03)
+        flat = dropped.detach().flatten() - 1
+        together = [(flat[: len(flat) - lag] * flat[lag:]).mean().item() for lag in (1, 2, 4, 8, 16, 64)]
+        assert np.abs(together).max() < 0.03
 
 
 def test_a_short_training_learns_the_made_up_task(monkeypatch):
@@ -329,3 +357,89 @@ def test_a_short_training_learns_the_made_up_task(monkeypatch):
     assert (final[:, 2] > 80).all()
     for s in range(2):
         assert LATTICE["scores"](task.test.gold, tags[s]) == pytest.approx(tuple(final[s]))
+
+
+# ---- the solutions of the exercises
+
+
+def at_the_end(folder):
+    """What the chapter leaves behind, on a few made-up sentences and for one epoch."""
+    after = definitions.of_chapter("lattice_lstm_ner")
+    parts = {part: sentences[:24] for part, sentences in after["made_up_sentences"]().items()}
+    lexicon = [*after["WORDS"], "东山西"]
+    listed = folder / "words.txt"
+    listed.write_text("\n".join(f"{word} 3 n" for word in [*lexicon, "东", "山"]), encoding="utf-8")
+    after.update(
+        DEVICE="cpu",
+        settings={"epochs": 1},
+        resume=parts,
+        lexicon=lexicon,
+        task=after["build_task"](parts, lexicon),
+        final={"lattice": np.full((1, 3), 90.0), "characters": np.full((1, 3), 80.0)},
+        path=lambda _: listed,
+        real_or_stand_in=lambda name, real, stand_in: real(),
+    )
+    return after
+
+
+def check_memory(after, printed):
+    assert after["lattice_by_definition"] is after["kept"] is not after["lattice_with_memory"]
+    assert float(printed.split()[-1]) > 0 == after["gradient_of_the_step_before"]([(0, 2, torch.ones(4))])
+    torch.manual_seed(0)
+    shapes = {"char_in": (4, 20), "char_state": (5, 15), "char_bias": (20,), "link": (5, 5)}
+    shapes |= {"word_in": (4, 15), "word_state": (5, 15), "word_bias": (15,)}
+    p = {name: torch.randn(shape) for name, shape in shapes.items()}
+    x = torch.randn(6, 4)
+    torch.testing.assert_close(after["lattice_with_memory"](x, [], p), after["kept"](x, [], p))
+    p = {name: torch.zeros(shape) for name, shape in shapes.items()} | {"word_bias": torch.ones(15)}
+    cell = torch.tensor(1.0).sigmoid() * torch.tensor(1.0).tanh()  # all three shares are equal
+    found = after["lattice_with_memory"](x, [(1, 4, torch.ones(4))], p)
+    torch.testing.assert_close(found[4], (0.5 * (cell / 3).tanh()).expand(5))
+
+
+def check_single_characters(after, printed):
+    assert after["parse_lexicon"] is after["longer_words"]
+    fuller, names = after["fuller"], list(after["fuller"].numbers)
+    kept = {(e, names[w]) for b, e, w in np.concatenate(fuller.train.words).tolist() if e - b + 1 != len(names[w])}
+    assert {name for _, name in kept} == {"东", "山"}
+    assert all(b < e for b, e, _ in np.concatenate(fuller.train.words).tolist())
+    assert all((words[:, 0] >= 0).all() for words in fuller.train.words)
+    few, many = (float(line.split()[2]) for line in printed.splitlines()[:2])
+    assert many > few
+
+
+def check_lengths(after, printed):
+    assert "two characters: 100 words" in printed and "longer: 1 words" in printed
+    assert list(after["by_length"]) == ["two characters", "longer"]
+    assert all(0 <= f1 <= 100 for f1 in after["by_length"].values())
+
+
+def check_batches(after, printed):
+    assert len(after["few"].train.tags) == 6 and after["task"].train.text[4] in after["few"].train.text
+    assert len(printed.splitlines()) == 6
+    assert {size for size, _ in after["development"]} == {4, 256}
+    assert all(0 <= f1 <= 100 for f1 in after["development"].values())
+
+
+def check_one_table(after, _):
+    assert after["LatticeTagger"] is after["two_tables"] is not after["OneTable"]
+    task, shared = after["task"], after["OneTable"](6, 9, 5, seeds=(0, 1), size=6, width=4).eval()
+    parameters = after["parameters"]
+    assert parameters["LatticeTagger"] - parameters["OneTable"] == 50 * task.words
+    assert type(after["shared"]) is after["OneTable"]
+    both = after["LatticeTagger"](6, 9, 5, seeds=(0, 1), size=6, width=4).eval()
+    table = shared.word_table.repeat_interleave(2, 0)
+    both.load_state_dict(shared.state_dict() | {"word_table": table})
+    part = after["random_part"](np.random.default_rng(0), [5, 3, 4, 6], 0.5, 6, 9)
+    batch = after["make_batch"](part, np.array([[0, 1], [2, 3]]), 6)
+    torch.testing.assert_close(shared(batch), both(batch))
+
+
+CHECKS = (check_memory, check_single_characters, check_lengths, check_batches, check_one_table)
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_the_solutions_of_the_exercises_run(number, tmp_path, capsys):
+    after = at_the_end(tmp_path)
+    exec(exercises.solutions("lattice_lstm_ner")[number], after)
+    CHECKS[number](after, capsys.readouterr().out)

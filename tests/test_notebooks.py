@@ -7,8 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import definitions
+import exercises
 import pytest
 
 from utils import claims, datasets, notebooks
@@ -89,6 +91,24 @@ def test_cited_equations_exist_and_are_numbered_in_order(chapter):
     own = re.sub(r"paper's eq\. \d+", "", prose + "\n".join(cell["source"] for cell in code_cells(chapter)))
     cited = {int(n) for n in re.findall(r"[Ee]q\. \((\d+)\)", own)}
     assert cited <= set(numbers)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_exercise_has_a_folded_solution_that_the_tests_execute(chapter):
+    assert 3 <= len(exercises.solutions(chapter)) <= 5
+    tests = {path.stem for path in Path(__file__).parent.glob("test_*.py") if "exercises." in path.read_text("utf-8")}
+    assert any(chapter.startswith(name.removeprefix("test_")) for name in tests)
+
+
+def test_an_exercise_without_its_solution_is_named(monkeypatch):
+    folded = "   <details><summary>A solution</summary>\n\n   None.\n\n   </details>\n"
+    cell = {"source": f"## Exercises\n\n1. First.\n\n{folded}"}
+    monkeypatch.setattr(notebooks, "cells", lambda *_: [cell])
+    with pytest.raises(ValueError, match="exercise 1 of the chapter"):
+        exercises.solutions(CHAPTERS[0])
+    cell["source"] = "## Exercises\n\nNone."
+    with pytest.raises(ValueError, match="has no exercises"):
+        exercises.solutions(CHAPTERS[0])
 
 
 def test_a_definition_can_be_taken_out_of_a_chapter_and_broken():

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice, pairwise
+from types import ModuleType, SimpleNamespace
+from typing import NamedTuple
 
 import definitions
+import exercises
 import numpy as np
 import pytest
 import torch
@@ -91,6 +95,91 @@ def test_a_pause_of_more_than_thirty_minutes_ends_a_session(minutes, sessions):
     lines = [line(), line(time=f"2006-03-01 10:{minutes}:00", query="tokyo")]
     assert len(RIN["find_sessions"](lines)[0]) == sessions
     assert RIN["GAP"] == timedelta(minutes=30)
+
+
+# ---- the AOL log, which readers hold themselves
+
+
+class LogItem(NamedTuple):
+    """A result as the package ir_datasets gives it."""
+
+    doc_id: str
+    rank: str
+    clicked: bool
+
+
+class AolQlog(NamedTuple):
+    """A line of the log as the package ir_datasets gives it: one click at most."""
+
+    user_id: str
+    query_id: str
+    query: str
+    query_orig: str
+    time: datetime
+    items: tuple
+
+
+def aol(user, query, minute, *items, day=3):
+    moment = None if minute is None else datetime(2006, 3, day, 10) + timedelta(minutes=minute)
+    return AolQlog(user, "q0", query.strip(), query, moment, items)
+
+
+def aol_lines(monkeypatch, records):
+    """The lines that the chapter makes of records; the package is played by a module that holds nothing else."""
+    package = ModuleType("ir_datasets")
+    package.load = {"aol-ia": SimpleNamespace(qlogs_iter=lambda: iter(records))}.__getitem__
+    monkeypatch.setitem(sys.modules, "ir_datasets", package)
+    return RIN["aol_lines"]()
+
+
+def test_the_aol_log_has_its_five_columns(monkeypatch):
+    records = [aol("7", "japan travel", 0), aol("7", "japan travel", 1, LogItem("d1f0", "3", True))]
+    assert list(aol_lines(monkeypatch, records)) == [
+        "7\tjapan travel\t2006-03-03 10:00:00\t\t",
+        "7\tjapan travel\t2006-03-03 10:01:00\t3\td1f0",
+    ]
+
+
+def test_aol_records_become_sessions_whatever_their_order(monkeypatch):
+    click, other = LogItem("d1f0", "1", True), LogItem("ab12", "2", True)
+    records = [
+        aol("7", "Japan  travel", 0),
+        aol("7", "tokyo travel", 4, click),
+        aol("7", "tokyo travel", 5, other),
+        aol("9", "norway", 1),  # another user, between the lines of the first
+        aol("7", "tokyo hotel", 6, LogItem("ffff", "9", False)),  # shown and not clicked
+        aol("7", "rome", 0, day=4),
+        aol("7", "rome map", 2, day=4),
+    ]
+    for order in (records, records[::-1]):
+        found, met = RIN["find_sessions"](aol_lines(monkeypatch, order))
+        first, second = sorted(found)
+        assert first.queries == (("japan", "travel"), ("tokyo", "travel"), ("tokyo", "hotel"))
+        assert first.sites == ((), ("ab12", "d1f0"), ()) and first.acts == ("", "", "")
+        assert second.queries == (("rome",), ("rome", "map"))
+        assert first.start == datetime(2006, 3, 3, 10) and second.start == datetime(2006, 3, 4, 10)
+        assert met["lines"] == 7 and met["sessions"] == 3 and met["sessions kept"] == 2
+
+
+def test_broken_aol_records_are_counted_and_leave_the_others_as_they_were(monkeypatch):
+    good = [aol("7", "japan", 0), aol("7", "japan travel", 1)]
+    broken = [aol("", "norway", 0), aol("7", "italy", None), aol("7", "-", 2), aol("7", "", 2), aol("8", "日本", 0)]
+    found, met = RIN["find_sessions"](aol_lines(monkeypatch, [*broken, *good, *broken]))
+    assert [s.queries for s in found] == [(("japan",), ("japan", "travel"))]
+    assert (met["broken line"], met["empty query"], met["lines"]) == (4, 6, 12)
+
+
+@pytest.mark.parametrize("query", ["japan\ttravel", "japan\ntravel", " japan travel\r"])
+def test_an_aol_query_with_a_tab_or_an_end_of_line_does_not_shift_the_columns(query, monkeypatch):
+    (text,) = aol_lines(monkeypatch, [aol("7", query, 0, LogItem("d1f0", "1", True))])
+    event = RIN["read_line"](text)
+    assert (event.terms, event.site) == (("japan", "travel"), "d1f0")
+
+
+def test_without_the_package_the_aol_log_is_an_error_that_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ir_datasets", None)
+    with pytest.raises(ImportError, match="ir_datasets"):
+        next(RIN["aol_lines"]())
 
 
 # ---- candidates and measures
@@ -217,6 +306,63 @@ def test_batches_hold_every_case_once_and_contexts_of_one_length(task):
         assert all(len({len(cases.contexts[k]) for k in part}) == 1 for part in found)
 
 
+def test_others_lend_contexts_of_equal_length_and_nothing_else(task):
+    cases, *_ = task
+    others = RIN["of_others"](cases)
+    assert [len(c) for c in others.contexts] == [len(c) for c in cases.contexts]
+    assert sorted(others.contexts) == sorted(cases.contexts)
+    assert others.answers is cases.answers and others.candidates is cases.candidates
+    assert np.mean([a == b for a, b in zip(others.contexts, cases.contexts, strict=True)]) < 0.1
+
+
+def test_another_session_is_read_by_the_encoder_alone(task):
+    cases, vectors, _ = task
+    model, others = RIN["RIN"](8, 8), RIN["of_others"](cases)
+    own, astray = (RIN["judged"](model, cases, vectors, heard=heard) for heard in (None, others))
+    np.testing.assert_array_equal(own, RIN["judged"](model, cases, vectors, heard=cases))
+    k = int(np.flatnonzero((cases.candidates >= 0).any(1))[0])
+    heard, last = vectors[others.contexts[k]][None], vectors[cases.contexts[k][-1]][None]
+    filled = cases.candidates[k] >= 0
+    with torch.no_grad():
+        logits = model.judge(model.encode(heard)[1], last, vectors[cases.candidates[k][filled]][None])[0]
+    np.testing.assert_allclose(astray[k][filled], logits.numpy(), atol=1e-5)
+    assert not np.allclose(astray[k][filled], own[k][filled])
+
+
+def test_the_rate_falls_to_zero_evenly(task):
+    cases, vectors, _ = task
+    model, seen = RIN["RIN"](8, 4), []
+
+    class Watched(torch.optim.SGD):
+        def step(self):
+            seen.append(self.param_groups[0]["lr"])
+
+    watched = definitions.of_chapter(
+        "rin_query_suggestion",
+        {'torch.optim.Adam(model.parameters(), lr=settings["rate"], fused=True)': "WATCHED(model)"},
+    )
+    watched |= {"settings": RIN["settings"] | {"batch": 16, "rate": 0.01}, "DEVICE": "cpu"}
+    watched["WATCHED"] = lambda model: Watched(model.parameters(), lr=1.0)
+    loss = lambda cases, chosen: watched["batch_loss"](model, cases, vectors, chosen)  # noqa: E731
+    few = cases.take(range(60))
+    watched["train"](model, loss, {"train": few, "validation": few}, 0, 2, lambda cases: 0.0)
+    steps = 2 * len(watched["batches"](few, 16))
+    np.testing.assert_allclose(seen, 0.01 * (1 - np.arange(steps) / steps))
+
+
+def test_the_likelihood_against_one_word_at_a_time():
+    torch.manual_seed(0)
+    decoder, target = RIN["Decoder"](9, 4, 5, 6, attends=True), torch.tensor([[4, 5, 1, 0], [6, 1, 0, 0], [1, 0, 0, 0]])
+    state, memory = torch.randn(3, 5), torch.randn(3, 2, 6)
+    found = decoder.likelihood(state, memory, target)
+    for row in range(3):
+        last, now, total = torch.tensor([RIN["START"]]), state[row : row + 1], 0.0
+        for word in target[row][target[row] != RIN["PAD"]]:
+            now = decoder.step(last, now, memory[row : row + 1])
+            total, last = total + decoder.project(now).log_softmax(1)[0, word], word[None]
+        torch.testing.assert_close(found[row], total)
+
+
 @pytest.mark.parametrize(("slots", "unread"), [("q", slice(8, 16)), ("r", slice(0, 8))])
 def test_a_masked_slot_is_not_read(task, slots, unread):
     model = RIN["RIN"](8, 4, slots=slots)
@@ -306,3 +452,105 @@ def test_a_typed_query_that_was_never_seen_has_no_suggestions():
 )
 def test_forms_of_change(before, after, form):
     assert RIN["form_of"](before.split(), after.split()) == form
+
+
+# ---- the solutions of the exercises
+
+
+def after_the_chapter():
+    """What the cells leave behind that the solutions use: a log of 300 users, vectors of eight numbers, one epoch."""
+    space = definitions.of_chapter("rin_query_suggestion")
+    space |= {
+        "DEVICE": "cpu",
+        "settings": {"users": 900, "width": 8, "hidden": 8, "epochs": 1, "batch": 64, "walks": 1},
+    }
+    space["settings"] |= {"rate": 0.01, "seeds": (0,)}
+    sessions, number = space["find_sessions"](searchlog.lines(300, 5))[0], {}
+    parts = space["split_by_time"](sessions)
+    counts = space["followers"](parts["background"])
+    every = {p: space["make_cases"](parts[p], counts, number) for p in ("train", "validation", "test")}
+    held = {p: c.take(np.flatnonzero(c.place < 20)) for p, c in every.items()}
+    names = [name for _, families in searchlog.world() for family in families for name in family]
+    space["edges"] = space["count_edges"](sessions) + Counter({(("query", n), ("term", n)): 1 for n in names})
+    draw = torch.Generator().manual_seed(0)
+    words = sorted({term for query in number for term in query})
+    space["terms"] = {term: torch.randn(8, generator=draw) for term in words}
+    space |= {"number": number, "parts_of": held, "test": held["test"], "every": every, "words": words}
+    space["vectors"] = space["query_vectors"](number, space["terms"], 8)
+    space["baselines"] = {"MPC": space["reciprocal"](space["mpc_scores"](held["test"]), held["test"])}
+    space["means"] = dict.fromkeys(space["VARIANTS"], [50.0])
+    torch.manual_seed(0)
+    table = space["term_table"](number, words)
+    space["models"] = {"RIN (Q+R)": space["RIN"](8, 8)}
+    space["writers"] = {("RIN", 0): space["RinGenerator"](table, len(words) + 4, space["vectors"], 8)}
+    space["to_write"] = every["test"].take(range(12))
+    return space
+
+
+def solved(number, monkeypatch):
+    """The names after a solution and those before; `trained` and `walks` note what they were called with."""
+    space, calls = after_the_chapter(), []
+    trained, walks = space["trained"], space["walks"]
+
+    def spy(*given, **options):
+        calls.append((space["RIN"], space["STEP_WEIGHT"], options))
+        return trained(*given, **options)
+
+    def spy_walks(*given, p=1.0, q=1.0):
+        calls.append((p, q))
+        return walks(*given, p=p, q=q)
+
+    monkeypatch.setitem(space, "trained", spy)
+    monkeypatch.setitem(space, "walks", spy_walks)
+    before = dict(space)
+    exec(exercises.solutions("rin_query_suggestion")[number - 1], space)
+    return space, before, calls
+
+
+def no_habits(after, before, calls):
+    assert searchlog.HABIT["add"] != searchlog.HABIT[""]  # put back
+    assert set(after["with_habits"]) == set(after["without_habits"]) == {"MPC", "n-gram", "Q", "R", "RIN (Q+R)"}
+    assert after["with_habits"]["MPC"] != after["without_habits"]["MPC"]
+    assert [options for *_, options in calls] == [{"slots": "q"}, {"slots": "r"}, {}] * 2
+
+
+def no_step(after, before, calls):
+    assert after["RIN"] is before["RIN"] and {model for model, *_ in calls} == {after["Stepless"]}
+    model, summary, last, some = after["Stepless"](8, 8), torch.randn(2, 16), torch.randn(2, 8), torch.randn(2, 5, 8)
+    assert torch.equal(model.judge(summary, last, some), model.judge(summary, last + 1, some))
+    x = torch.cat([some, some], 2) @ model.judge_candidate.weight.T + model.judge_candidate.bias
+    expected = model.judge_out((x + model.judge_session(summary)[:, None]).relu())[..., 0]
+    torch.testing.assert_close(model.judge(summary, last, some), expected)
+
+
+def step_weights(after, before, calls):
+    assert after["STEP_WEIGHT"] == before["STEP_WEIGHT"] == 0.05
+    assert [weight for _, weight, _ in calls] == [0, 0.5, 5]
+    without = before["trained"](before["parts_of"], before["vectors"], 0, inferencer=False)[2]
+    assert after["weighed"][0][0] == pytest.approx(without.mean(), abs=1e-3)
+    assert all(-1 <= likeness <= 1 for _, likeness in after["weighed"].values())
+
+
+def other_walks(after, before, calls):
+    assert after["walks"] is before["walks"]
+    assert sorted(set(calls)) == sorted(after["analogous"]) == [(0.25, 4), (1, 1), (4, 0.25)]
+    assert all(0 <= share <= 100 for shares in after["analogous"].values() for share in shares)
+
+
+def written_candidates(after, before, calls):
+    grown, beams = {row: query for query, row in after["grown"].items()}, after["beams"]
+    assert before["number"].items() <= after["grown"].items() and len(after["grown_vectors"]) == len(grown)
+    for row in beams.candidates:
+        queries = [grown[k] for k in row.tolist() if k >= 0]
+        assert len(set(queries)) == len(queries) >= 19  # all but the empty one
+        assert all(1 <= len(query) <= 5 and set(query) <= set(before["words"]) for query in queries)
+    assert (beams.answers == before["to_write"].answers).all()
+
+
+SOLVED = [no_habits, no_step, step_weights, other_walks, written_candidates]
+
+
+@pytest.mark.parametrize("number", range(1, len(SOLVED) + 1))
+def test_the_solutions_of_the_exercises_run(number, monkeypatch):
+    SOLVED[number - 1](*solved(number, monkeypatch))
+    assert len(exercises.solutions("rin_query_suggestion")) == len(SOLVED)

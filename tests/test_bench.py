@@ -1,0 +1,215 @@
+"""The benchmarks: what is recorded, how the page shows it, and what happens to a broken record. Nothing is timed."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import subprocess
+import sys
+
+import bench
+import pytest
+
+from utils import claims
+
+sys.path.insert(0, str(bench.ROOT / "_ext"))
+
+import bench_record  # noqa: E402
+import benchmarks  # noqa: E402
+
+
+def sample() -> dict:
+    """An entry with an aim met, an aim missed, an upper bound met, and two ways that grow."""
+    entry = bench.Entry()
+    entry.compare("Half a <b>second</b>", {"fast": 10.0, "middle": 30.0, "slow": 250.0}, wanted=20, done=(5, "rows"))
+    entry.compare("Not what was hoped", {"ours": 10.0, "theirs": 40.0}, wanted=5)
+    entry.compare("Memory", {"one": 100.0, "five": 250.0}, wanted=3, unit="MB", sense="at most")
+    square = [(n, 1e-4 * n**2) for n in (100, 200, 400, 800)]
+    line = [(n, 0.03 * n) for n in (100, 200, 400, 800, 1600)]
+    entry.grew("Two ways", "nodes", {"by pairs": square, "by edges": line}, {"by pairs": lambda n: 4 * n**2})
+    stamp = {"device": "CPU, a test's", "date": "2020-01-02", "threads": 1, "code": {"chapters/none.ipynb": "x"}}
+    return {"stamp": stamp, "comparisons": entry.comparisons, "growth": entry.growth}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "results" / "bench.json"
+
+
+def test_ratios_rates_and_verdicts():
+    fast, missed, memory = sample()["comparisons"]
+    assert (fast["ratio"], fast["sides"][0]["rate"], fast["rate_of"]) == (25, 500, "rows")
+    assert [bench_record.met(c) for c in (fast, missed, memory)] == [True, False, True]
+    assert not bench_record.met({**memory, "ratio": 3.1})
+
+
+def test_slopes_and_breaking_points():
+    by_pairs, by_edges = sample()["growth"][0]["series"]
+    assert by_pairs["slope"] == pytest.approx(2, abs=1e-3)
+    assert by_edges["slope"] == pytest.approx(1, abs=1e-3)
+    # a minute is 1e-4 n^2 ms at 24,495 nodes; 4 n^2 bytes are 8 GiB only at 46,341
+    assert by_pairs["breaks"] == {"at": 24_000, "by": "time"}
+    assert by_edges["breaks"] == {"at": 2_000_000, "by": "time"}
+    entry = bench.Entry()
+    entry.grew("Few", "edges", {"by pairs": [(n, 1e-4 * n**2) for n in (100, 200, 400)]}, most=20_000)
+    assert entry.growth[0]["series"][0]["breaks"] is None
+    assert "Nothing breaks below 20,000 edges" in benchmarks.first_to_break(entry.growth[0])
+    points = [(1, 1.0), (10, 1.0), (100, 1.0)]
+    assert bench.breaking_point(points, 0.0, None, 60) is None
+    assert bench.breaking_point(points, 0.0, lambda n: 2**30 * n, 60) == {"at": 8, "by": "memory"}
+    assert bench_record.slope([(1, 100), (10, 100), (100, 100), (1000, 1000), (10_000, 10_000)]) == pytest.approx(1)
+
+
+def test_turns_are_taken_and_the_first_is_not_counted():
+    calls = []
+    found = bench.medians({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2, repeats=3)
+    assert calls == 3 * (["a"] * 3 + ["b"] * 3)
+    assert set(found) == {"a", "b"} and all(value >= 0 for value in found.values())
+
+
+def test_growth_is_measured_at_the_sizes_of_each_way():
+    entry, made = bench.Entry(), []
+    makers = {"short": (lambda n: made.append(n) or (lambda: sum(range(n))), bench.geometric(1000, 8000))}
+    makers["long"] = (lambda n: lambda: sum(range(n)), bench.geometric(1000, 70_000, 4))
+    entry.grow("Sums", "numbers", makers, rounds=2)
+    sizes = {series["name"]: [size for size, _ in series["points"]] for series in entry.growth[0]["series"]}
+    assert made == sizes["short"] == [1000, 2000, 4000, 8000]
+    assert sizes["long"] == [1000, 4000, 16_000, 64_000]
+
+
+def test_only_the_entry_that_was_measured_changes(path):
+    bench.record("gat", sample(), path)
+    other = sample()
+    other["stamp"]["date"] = "2021-01-01"
+    bench.record("gcn", other, path)
+    entries = bench_record.load(path)
+    assert list(entries) == ["gcn", "gat"]
+    assert entries["gat"] == json.loads(json.dumps(sample())) and entries["gcn"]["stamp"]["date"] == "2021-01-01"
+    bench_record.save({**entries, "gone": sample()}, path)
+    bench.record("gcn", sample(), path)
+    assert list(bench_record.load(path)) == ["gcn", "gat"]
+
+
+def test_the_record_is_written_whole_or_not_at_all(path, monkeypatch):
+    bench.record("gcn", sample(), path)
+    before = path.read_text(encoding="utf-8")
+    faulty = copy.deepcopy(sample())
+    faulty["comparisons"][0]["ratio"] = float("nan")
+    with pytest.raises(ValueError, match="gcn"):
+        bench.record("gcn", faulty, path)
+
+    def killed(self, text, **_):
+        with self.open("w", encoding="utf-8") as file:
+            file.write(text[: len(text) // 2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(path), "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        bench.record("gat", sample(), path)
+    assert path.read_text(encoding="utf-8") == before
+
+
+def delete_ratio(entry):
+    del entry["comparisons"][0]["ratio"]
+
+
+def make_text_of_wanted(entry):
+    entry["comparisons"][1]["wanted"] = "much"
+
+
+def lose_points(entry):
+    del entry["growth"][0]["series"][0]["points"][1:]
+
+
+def negative_time(entry):
+    entry["growth"][0]["series"][0]["points"][0][1] = -1.0
+
+
+def other_sense(entry):
+    entry["comparisons"][0]["sense"] = "about"
+
+
+@pytest.mark.parametrize("fault", [delete_ratio, make_text_of_wanted, lose_points, negative_time, other_sense])
+def test_a_broken_record_is_named(path, fault):
+    entry = sample()
+    fault(entry)
+    path.parent.mkdir()
+    path.write_text(json.dumps({"entries": {"gcn": entry}}), encoding="utf-8")
+    with pytest.raises(bench_record.RecordError, match=r"data/results/bench\.json is not a record.*make bench"):
+        bench_record.load(path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"entries": [1]}', '{"entries": {"gcn": 3}}'])
+def test_what_is_no_record_at_all_is_named_too(path, content):
+    path.parent.mkdir()
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(bench_record.RecordError, match=r"bench\.json"):
+        bench_record.load(path)
+
+
+def test_a_page_without_a_record_says_so(path):
+    assert bench_record.load(path) == {}
+    assert "Nothing has been measured yet" in benchmarks.comparisons_html({})
+    assert "make bench" in benchmarks.comparisons_html({})
+
+
+def test_the_table_shows_misses_as_misses_and_names_device_and_date():
+    page = benchmarks.comparisons_html({"gcn": sample()})
+    rows = re.findall(r"<tr>(.*?)</tr>", page)[1:]
+    assert [("missed" in row, ">met<" in row) for row in rows] == [(False, True), (True, False), (False, True)]
+    assert "2 of 3 aims are met, 1 missed" in page and "CPU, a test&#x27;s" in page and "2020-01-02" in rows[0]
+    assert "Half a &lt;b&gt;second&lt;/b&gt;" in rows[0] and 'data-sort="25.0"' in rows[0]
+    assert "at most 3" in rows[2] and " ms" not in page  # ratios only
+    assert "older code" in rows[0]  # the stamp's code is not what stands there
+
+
+def test_the_chart_holds_every_point_inside_its_frame_and_says_what_it_shows():
+    growth = sample()["growth"][0]
+    drawn = benchmarks.growth_html(growth)
+    marks = drawn.partition("</svg>")[0]
+    assert marks.count("<circle") == 4 and marks.count('width="6.4"') == 5
+    for x, y in re.findall(r"[ML]([\d.]+) ([\d.]+)(?= L|\")", marks):
+        assert benchmarks.LEFT - 0.1 <= float(x) <= benchmarks.WIDTH - benchmarks.RIGHT + 0.1
+        assert benchmarks.TOP - 0.1 <= float(y) <= benchmarks.HEIGHT - benchmarks.BOTTOM + 0.1
+    label = re.search(r'aria-label="(.*?)"', drawn)[1]
+    assert len(label) > 40 and "slope 2.0" in label and "by edges" in label
+    assert "http" not in drawn
+    assert "First to break: <i>by pairs</i>, at about 24,000 nodes, where it needs a minute of time." in drawn
+    assert "<i>By edges</i> is faster than <i>by pairs</i> from 400 nodes on." in drawn
+    summary = benchmarks.summary_html([growth])
+    assert "by pairs" in summary and "24,000 nodes" in summary and "by edges" not in summary
+    table = benchmarks.series_table(growth)
+    assert table.count("<tr>") == 3 and "2.00" in table and "2,000,000" in table
+
+
+def test_the_stored_record_can_be_shown_and_belongs_to_benchmarks():
+    entries = bench_record.load()
+    assert set(entries) <= set(bench.BENCHMARKS)
+    for entry in entries.values():
+        for growth in entry["growth"]:
+            for series in growth["series"]:
+                assert series["slope"] == pytest.approx(bench_record.slope(series["points"]), abs=0.02)
+        for comparison in entry["comparisons"]:
+            first, last = (comparison["sides"][k]["value"] for k in (0, -1))
+            assert comparison["ratio"] == pytest.approx(last / first, rel=0.01)
+    assert "<table" in benchmarks.comparisons_html(entries) or not entries
+
+
+def test_every_benchmark_belongs_to_a_chapter_and_unknown_names_are_refused():
+    assert set(bench.BENCHMARKS) <= set(claims.chapters())
+    with pytest.raises(SystemExit, match="no benchmark no_such_chapter"):
+        bench.main(["gcn", "no_such_chapter"])
+
+
+def test_each_benchmark_runs_in_a_process_of_its_own_and_a_failure_is_told(monkeypatch):
+    seen = []
+
+    def run(command, env):
+        seen.append((command[-2:], env["OMP_NUM_THREADS"]))
+        return subprocess.CompletedProcess(command, command[-1] == "gat")
+
+    monkeypatch.setattr(bench.subprocess, "run", run)
+    assert bench.main(["gcn"]) == 0
+    assert bench.main(["gat", "gcn"]) == 1
+    assert seen[1:] == [(["--in-this-process", name], "1") for name in ("gat", "gcn")]
