@@ -316,7 +316,7 @@ def test_the_animation_asks_for_nothing_from_outside():
 def after_the_chapter():
     """What the cells leave behind that the solutions use, in small: ten graphs, two steps, nothing traced."""
     space = definitions.of_chapter("gnn_fixed_point")
-    space["Solver"].traced = lambda self, function: function  # tracing would take longer than the steps
+    space["Solver"].traced = lambda self, function, *_: function  # tracing would take longer than the steps
     generate, best_test = space["generate"], space["best_test"]
     space["generate"] = lambda *given, **options: generate(*given, graphs=10, **options)
     space["best_test"] = lambda *given: best_test(*given, every=1)
