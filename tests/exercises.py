@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Any
+
+import matplotlib.pyplot as plt
 
 from utils import notebooks
 
@@ -32,3 +35,17 @@ def solutions(chapter: str) -> list[str]:
         indent, code = blocks[0]
         found.append(re.sub(f"^{indent}", "", code, flags=re.M))
     return found
+
+
+def execute(chapter: str, number: int, namespace: dict[str, Any], fewer: dict[str, str] | None = None) -> None:
+    """Execute a solution, counted from 0, in a namespace; figures are drawn unseen and closed.
+
+    Args:
+        fewer: pairs of text and its replacement, for shorter runs; a solution that lacks the text stays as it is.
+    """
+    code = solutions(chapter)[number]
+    for old, new in (fewer or {}).items():
+        code = code.replace(old, new)
+    plt.switch_backend("Agg")
+    exec(code, namespace)
+    plt.close("all")

@@ -396,6 +396,6 @@ CHECKS = (check_ballad, check_held_cell, check_rhyme, check_bytes, check_weights
 
 @pytest.mark.parametrize("number", range(5))
 def test_the_solutions_of_the_exercises_run(number, tmp_path, capsys):
-    after, code = at_the_end(tmp_path), exercises.solutions("char_rnn_lyrics")[number]
-    exec(code.replace("600_000", "4096").replace("1500", "60"), after)
+    after = at_the_end(tmp_path)
+    exercises.execute("char_rnn_lyrics", number, after, {"600_000": "4096", "1500": "60"})
     CHECKS[number](after, capsys.readouterr().out)

@@ -441,5 +441,5 @@ CHECKS = (check_memory, check_single_characters, check_lengths, check_batches, c
 @pytest.mark.parametrize("number", range(5))
 def test_the_solutions_of_the_exercises_run(number, tmp_path, capsys):
     after = at_the_end(tmp_path)
-    exec(exercises.solutions("lattice_lstm_ner")[number], after)
+    exercises.execute("lattice_lstm_ner", number, after)
     CHECKS[number](after, capsys.readouterr().out)

@@ -344,5 +344,5 @@ CHECKS = (check_global_words, check_depths, check_without_codes, check_fewer_hea
 @pytest.mark.parametrize("number", range(5))
 def test_the_solutions_of_the_exercises_run(number, capsys):
     after = at_the_end()
-    exec(exercises.solutions("transformers_are_gnns")[number], after)
+    exercises.execute("transformers_are_gnns", number, after)
     CHECKS[number](after, capsys.readouterr().out)
