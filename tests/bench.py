@@ -782,7 +782,7 @@ def main(arguments: list[str]) -> int:
         sys.exit(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
     bench_record.load()  # a broken record is named before anything is measured
     alone = [sys.executable, __file__, "--in-this-process"]
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
     codes = [subprocess.run([*alone, name], env=one_thread).returncode for name in chosen]
     return int(any(codes))
 

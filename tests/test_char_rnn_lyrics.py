@@ -75,6 +75,14 @@ def test_unknown_character_in_a_prompt_and_an_empty_prompt_are_refused():
             CHAPTER["write"](model_of(), alphabet, prompt, 3)
 
 
+def test_song_books_come_without_the_notes_around_them(tmp_path, monkeypatch):
+    book = tmp_path / "book.txt"
+    content = "HEAD\n*** START OF THIS BOOK\n\nA song\n      of two\n   12\n\n*** END OF THIS\nTAIL"
+    book.write_text(content, encoding="utf-8")
+    monkeypatch.setitem(CHAPTER, "datasets", SimpleNamespace(path=lambda _: book))
+    assert CHAPTER["song_books"]() == ["A song\n  of two"] * 2
+
+
 # ---- the network
 
 
@@ -299,12 +307,10 @@ PLAY = "to be or not to be\nthat is the question\nwhether tis nobler\n" * 20
 SONGS = [("如梦令", "天地人。山水人。风月人。"), ("如梦令", "日月星。天地星。山水星。")] * 8
 
 
-def at_the_end(folder):
+def at_the_end():
     """What the chapter leaves behind: small texts, and networks of 16 units without training."""
-    book = folder / "book.txt"
-    book.write_text(f"HEAD\n*** START OF THIS\n{PLAY}*** END OF THIS\nTAIL", encoding="utf-8")
     after = definitions.of_chapter("char_rnn_lyrics")
-    after.update(DEVICE="cpu", datasets=SimpleNamespace(path=lambda _: book))
+    after["DEVICE"] = "cpu"
     letters, unseen = after["Alphabet"](PLAY), "a = [1]\nb = 2\n" * 40
     signs, glyphs = after["Alphabet"](after["song_text"](SONGS)), after["Alphabet"](unseen)
     ids, border = letters.encode(PLAY), int(0.9 * len(PLAY))
@@ -314,6 +320,9 @@ def at_the_end(folder):
         ids=ids,
         border=border,
         learning=ids[:border],
+        verses=PLAY,
+        sung=letters,
+        singer=model_of(len(letters)),
         numbers=ids.numpy(),
         models=[model_of(len(letters))],
         best_order=3,
@@ -335,7 +344,6 @@ def at_the_end(folder):
 
 
 def check_ballad(after, _):
-    assert set(after["sung"].symbols) == set(PLAY)  # neither head nor tail
     assert after["syllables"]("O say can you see\n\nbeautiful\nhm").tolist() == [5, 3]
     assert list(after["ballads"]) == [1.0, 0.7, 0.5, 0.3]
     assert all(len(verses) == 60 for verses in after["ballads"].values())
@@ -395,7 +403,7 @@ CHECKS = (check_ballad, check_held_cell, check_rhyme, check_bytes, check_weights
 
 
 @pytest.mark.parametrize("number", range(5))
-def test_the_solutions_of_the_exercises_run(number, tmp_path, capsys):
-    after = at_the_end(tmp_path)
-    exercises.execute("char_rnn_lyrics", number, after, {"600_000": "4096", "1500": "60"})
+def test_the_solutions_of_the_exercises_run(number, capsys):
+    after = at_the_end()
+    exercises.execute("char_rnn_lyrics", number, after, {"1500": "60"})
     CHECKS[number](after, capsys.readouterr().out)

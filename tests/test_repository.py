@@ -108,6 +108,16 @@ def test_make_run_is_quick_unless_told(arguments, expected):
     assert f".ci/run_chapter.py {expected}" in subprocess.run(dry, capture_output=True, text=True).stdout
 
 
+def test_make_test_takes_all_chapters_or_one():
+    dry = ["make", "-C", str(ROOT), "-n", "test"]
+    every = subprocess.run(dry, capture_output=True, text=True, check=True).stdout
+    assert "--ignore" not in every and "tests/run_chapters.py  ||" in every
+    one = subprocess.run([*dry, "CHAPTER=gcn"], capture_output=True, text=True, check=True).stdout
+    left_out = set(re.findall(r"--ignore=(\S+)", one))
+    assert left_out == {f"tests/test_{path.stem}.py" for path in ROOT.glob("chapters/*.ipynb") if path.stem != "gcn"}
+    assert all((ROOT / name).is_file() for name in left_out) and "tests/run_chapters.py gcn ||" in one
+
+
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-site.txt"])
 def test_requirements_are_pinned_and_say_why(name):
     assert pins(name)
