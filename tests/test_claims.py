@@ -245,6 +245,35 @@ def test_a_record_is_stale_once_the_code_has_changed():
     assert f"chapters/{chapter}.ipynb" in results.stale({"provenance": {"code": changed}})
 
 
+@pytest.mark.parametrize(
+    ("failing", "expected"), [(None, 7.5), ("nvmlInit_v2", None), ("nvmlDeviceGetHandleByIndex_v2", None)]
+)
+def test_the_energy_of_a_device_is_read_where_it_is_reported(monkeypatch, failing, expected):
+    class Nvml:
+        def __init__(self, name):
+            assert name == "libnvidia-ml.so.1"
+
+        def nvmlInit_v2(self):  # noqa: N802
+            return failing == "nvmlInit_v2"
+
+        def nvmlDeviceGetHandleByIndex_v2(self, index, handle):  # noqa: N802
+            return failing == "nvmlDeviceGetHandleByIndex_v2"
+
+        def nvmlDeviceGetTotalEnergyConsumption(self, handle, millijoules):  # noqa: N802
+            millijoules._obj.value = 7500
+            return 0
+
+    monkeypatch.setattr(results.ctypes, "CDLL", Nvml)
+    assert results.device_joules() == expected
+
+
+def test_a_machine_without_such_a_device_has_no_energy():
+    assert results.device_joules("no-such-library.so") is None
+    stamp = {"versions": {}, "device": "CPU", "wall_seconds": 1, "peak_memory_bytes": 1, "date": "2026-01-01"}
+    assert "Energy" not in show.stamp_table(stamp, "full").markup
+    assert "0.500 kWh" in show.stamp_table(stamp | {"device_energy_joules": 1_800_000}, "full").markup
+
+
 def test_a_comparison_gives_deviation_and_lowest_only_where_values_differ():
     markup = show.comparison_table("rule", {"score, %": {"learned": [80.0, 90.0], "counted": [54.0, 54.0]}}).markup
     assert show.measured("85.0 ± 7.1, lowest 80.0") in markup and show.measured("54.0") in markup

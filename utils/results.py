@@ -5,6 +5,7 @@ A record carries hashes of the code that made it, so that a reader is told when 
 
 from __future__ import annotations
 
+import ctypes
 import datetime
 import json
 import os
@@ -23,6 +24,24 @@ from utils.claims import ROOT, ClaimError
 FOLDER = ROOT / "data" / "results"
 SHOWS = {"utils.claims", "utils.results", "utils.notebooks", "utils.plots", "utils.show", "utils.colab"}
 PACKAGES = ["torch", "tensorflow", "dgl", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "transformers"]
+
+
+def device_joules(library: str = "libnvidia-ml.so.1") -> float | None:
+    """What the first NVIDIA device has used since its driver was loaded, in joules; None where nothing reports it."""
+    try:
+        nvml = ctypes.CDLL(library)
+    except OSError:
+        return None
+    handle, millijoules = ctypes.c_void_p(), ctypes.c_ulonglong()
+    failed = (
+        nvml.nvmlInit_v2()
+        or nvml.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(handle))
+        or nvml.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(millijoules))
+    )
+    return None if failed else millijoules.value / 1000
+
+
+JOULES_BEFORE = device_joules()  # at the start of the process: the counter never goes back
 
 
 def load(chapter: str, profile: str, folder: Path = FOLDER) -> dict[str, Any] | None:
@@ -79,7 +98,7 @@ def stale(run: dict[str, Any]) -> list[str]:
 
 
 def provenance(chapter: str, device: str, seconds: float) -> dict[str, Any]:
-    """Where, when and with what a run was made: device, versions, commit, code hashes, seconds, peak bytes."""
+    """Where, when and with what a run was made: device, versions, commit, code hashes, seconds, bytes, joules."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -100,6 +119,8 @@ def provenance(chapter: str, device: str, seconds: float) -> dict[str, Any]:
         import torch
 
         stamp["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated()
+        if JOULES_BEFORE is not None:
+            stamp["device_energy_joules"] = round(device_joules() - JOULES_BEFORE)
     return stamp
 
 

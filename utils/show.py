@@ -119,6 +119,8 @@ def recorded_table(file: ClaimsFile, profile: str, run: dict[str, Any] | None, s
         f"Recorded {profile} run of {stamp['date']} on {stamp['device']}, {stamp['wall_seconds'] / 60:.1f} minutes, "
         f"peak memory {stamp['peak_memory_bytes'] / 2**30:.1f} GiB, commit {stamp['commit']}. "
     )
+    if "device_energy_joules" in stamp:
+        line += f"The device used {stamp['device_energy_joules'] / 3.6e6:.3f} kWh. "
     line += f"Stale: changed since then: {', '.join(stale)}." if stale else "Made by the code as it stands."
     markup = f"<p>{measured(html.escape(line))}</p>" + table(("Claim", "Paper", "Recorded", "Verdict"), rows, "claims")
     return Html(markup, f"recorded {profile} run of {file.chapter}")
@@ -154,5 +156,7 @@ def stamp_table(provenance: dict[str, Any], profile: str) -> Html:
         "Peak memory": f"{provenance['peak_memory_bytes'] / 2**30:.1f} GiB",
         "Date": provenance["date"],
     }
+    if "device_energy_joules" in provenance:
+        rows["Energy of the device"] = f"{provenance['device_energy_joules'] / 3.6e6:.3f} kWh"
     body = [f'<tr><th scope="row">{k}</th><td>{measured(html.escape(v))}</td></tr>' for k, v in rows.items()]
     return Html(table(("Run", f"{profile} profile"), body, "stamp"), f"{profile} run, all verdicts as expected")
