@@ -74,6 +74,18 @@ def duration(milliseconds: float) -> str:
     return f"{milliseconds * 1e6:.3g} ns"
 
 
+def amount(value: float, unit: str) -> str:
+    """A measured value in words: a time in the unit that suits it, a memory in MB or GB."""
+    if unit == "ms":
+        return duration(value)
+    return f"{value / 1e3:.3g} GB" if value >= 1e3 else f"{value:.3g} {unit}"
+
+
+def unit_of(growth: dict) -> str:
+    """What was measured at each size: ms, or MB of memory."""
+    return growth.get("unit", "ms")
+
+
 def decades(low: float, high: float) -> list[float]:
     """The powers of ten from low to high."""
     return [10.0**k for k in range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)]
@@ -90,7 +102,8 @@ def marker(kind: int, x: float, y: float) -> str:
 
 
 def chart(growth: dict) -> str:
-    """Times against sizes, both axes logarithmic, as an SVG that takes the colours of the page."""
+    """Times or memory against sizes, both axes logarithmic, as an SVG that takes the colours of the page."""
+    unit = unit_of(growth)
     points = [point for series in growth["series"] for point in series["points"]]
     sizes, times = ([point[axis] for point in points] for axis in (0, 1))
     low, high = 10 ** math.floor(math.log10(min(times))), 10 ** math.ceil(math.log10(max(times)))
@@ -106,7 +119,7 @@ def chart(growth: dict) -> str:
     for time in decades(low, high):
         y = up(time)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="time" x="{LEFT - 6}" y="{y + 4:.1f}">{duration(time)}</text>')
+        parts.append(f'<text class="time" x="{LEFT - 6}" y="{y + 4:.1f}">{amount(time, unit)}</text>')
     for size in decades(least, most):
         x = across(size)
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
@@ -119,11 +132,12 @@ def chart(growth: dict) -> str:
         marks = "".join(marker(kind, x, y) for x, y in places)
         parts.append(f'<g class="series-{kind % 3}"><path class="line" d="M{path}"/>{marks}</g>')
     ends = [
-        f"{series['name']}: {duration(series['points'][0][1])} at {series['points'][0][0]:,} {growth['along']}, "
-        f"{duration(series['points'][-1][1])} at {series['points'][-1][0]:,}, slope {series['slope']:.1f}"
+        f"{series['name']}: {amount(series['points'][0][1], unit)} at {series['points'][0][0]:,} {growth['along']}, "
+        f"{amount(series['points'][-1][1], unit)} at {series['points'][-1][0]:,}, slope {series['slope']:.1f}"
         for series in growth["series"]
     ]
-    label = html.escape(f"{growth['title']}, time against size on logarithmic axes. {'. '.join(ends)}.")
+    measured = "time" if unit == "ms" else "memory"
+    label = html.escape(f"{growth['title']}, {measured} against size on logarithmic axes. {'. '.join(ends)}.")
     return f'<svg class="growth" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 
@@ -139,8 +153,9 @@ def legend(growth: dict) -> str:
 
 
 def faster(growth: dict) -> list[str]:
-    """A sentence for each two neighbouring ways: which is faster, and where that changes."""
+    """A sentence for each two neighbouring ways: which is faster or leaner, and where that changes."""
     along, told = growth["along"], []
+    leads_by = "is faster" if unit_of(growth) == "ms" else "needs less memory"
     for one, other in pairwise(growth["series"]):
         times = {size: [time] for size, time in one["points"]}
         for size, time in other["points"]:
@@ -152,7 +167,7 @@ def faster(growth: dict) -> list[str]:
         winner, loser = (one, other) if leads[-1] else (other, one)
         since = next((k for k in range(len(leads), 0, -1) if leads[k - 1] != leads[-1]), 0)
         where = f"from {both[since]:,} {along} on" if since else "at every size that both were measured at"
-        told.append(f"<i>{text(winner['name'].capitalize())}</i> is faster than <i>{text(loser['name'])}</i> {where}.")
+        told.append(f"<i>{text(winner['name'].capitalize())}</i> {leads_by} than <i>{text(loser['name'])}</i> {where}.")
     return told
 
 

@@ -6,15 +6,21 @@ thread, and writes what it found into data/results/bench.json, from where a page
 
 from __future__ import annotations
 
+import functools
+import math
+import multiprocessing
 import os
 import random
+import resource
 import subprocess
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -125,33 +131,42 @@ class Entry:
         fills: Mapping[str, Callable[[float], float]] | None = None,
         limit: float = 60.0,
         most: float = 1e12,
+        unit: str = "ms",
     ) -> None:
-        """Record milliseconds at sizes; limit: the seconds after which a size counts as too large."""
+        """Record milliseconds at sizes, or MB; limit: the seconds after which a size counts as too large."""
         print(f"\n{title}")
         lines = []
         for name, points in found.items():
             slope = bench_record.slope(points)
-            breaks = breaking_point(points, slope, (fills or {}).get(name), limit)
+            bound = (1e3 * limit, "time") if unit == "ms" else (bench_record.MEMORY / 2**20, "memory")
+            breaks = breaking_point(points, slope, (fills or {}).get(name), *bound)
             breaks = breaks if breaks and breaks["at"] < most else None
             points = [[size, float(f"{value:.4g}")] for size, value in points]
             lines.append({"name": name, "points": points, "slope": round(slope, 3), "breaks": breaks})
-            shown = "  ".join(f"{size:g}: {value:.3g} ms" for size, value in points)
+            shown = "  ".join(f"{size:g}: {value:.3g} {unit}" for size, value in points)
             end = f"; breaks at {breaks['at']:,.0f} {along}, by {breaks['by']}" if breaks else ""
             print(f"  {name}: slope {slope:.2f}{end}\n    {shown}")
-        self.growth.append({"title": title, "along": along, "series": lines, "limit": limit, "most": most})
+        self.growth.append(
+            {"title": title, "along": along, "series": lines, "limit": limit, "most": most, "unit": unit}
+        )
 
 
 def breaking_point(
-    points: list[tuple[float, float]], slope: float, fills: Callable[[float], float] | None, limit: float
+    points: list[tuple[float, float]],
+    slope: float,
+    fills: Callable[[float], float] | None,
+    bound: float,
+    by: str = "time",
 ) -> dict[str, Any] | None:
-    """The size at which a side takes longer than `limit` seconds or fills the memory, whichever comes first.
+    """The size at which a side passes the bound of what was measured or fills the memory, whichever comes first.
 
-    Time is carried on along the line through the larger sizes. None where neither comes below a thousand billion.
+    The measured is carried on along the line through the larger sizes. None where neither comes below a thousand
+    billion.
     """
     last, value = max(points)
     found = []
     if slope > 0.05:
-        found.append((last * (1e3 * limit / value) ** (1 / slope), "time"))
+        found.append((last * (bound / value) ** (1 / slope), by))
     if fills:
         small, large = 1.0, 1e12
         while large > 1.001 * small:
@@ -720,21 +735,65 @@ def rin_query_suggestion(entry: Entry) -> None:
     title, done = "Random walks by weight, 2000 of 10 nodes", (len(some) * (length - 1), "steps")
     entry.compare(title, medians(steps, rounds=5, repeats=3), wanted=10, done=done)
 
-    seen = [chapter["stream"](count) for count in (50_000, 200_000, 1_000_000, 5_000_000)]
-    for lines, edges, seconds, peak in seen:
-        rate = f"{lines / seconds:7,.0f} lines/s, {edges:9,} edges, {peak:6,.0f} MB"
-        print(f"  {lines:9,} lines simulated, cleaned, counted: {rate}")
-    peaks = {f"{lines / 1e6:.0f} million lines": peak for lines, _, _, peak in seen[-2:]}
-    title = "RIN, peak memory of counting a log of five times the lines"
+    alone = multiprocessing.get_context("spawn")
+    seen = {}
+    for name, (marks, limit) in LOGS.items():
+        with alone.Pool(1) as fresh:
+            seen[name] = fresh.apply(count_a_log, (marks, limit))
+        for lines, entries, seconds, memory in seen[name]:
+            rate = f"{lines / seconds:7,.0f} lines/s, {entries:9,} entries, {memory:6,.0f} MB"
+            print(f"  {name}: {lines:9,} lines cleaned and counted: {rate}")
+    held = seen["at most 200,000 entries"]
+    peaks = {f"{lines / 1e6:.0f} million lines": memory for lines, *_, memory in (held[1], held[-1])}
+    title = "RIN, memory of counting a log of five times the lines, table of at most 200,000 entries"
     entry.compare(title, peaks, wanted=3, unit="MB", sense="at most")
-    (before, _, _, little), (after, _, _, much) = seen[-2:]
+    title = "RIN, cleaning and counting a log, by lines"
+    entry.grew(title, "lines", {n: [(p[0], 1e3 * p[2]) for p in points] for n, points in seen.items()}, limit=3600)
+    title = "RIN, memory of counting a log, by lines"
+    entry.grew(title, "lines", {n: [(p[0], p[3]) for p in points] for n, points in seen.items()}, unit="MB")
 
-    def fills(lines: float) -> float:
-        return 2**20 * (much + (lines - after) * (much - little) / (after - before))
 
-    name = "one pass over the log"
-    points = {name: [(lines, 1e3 * seconds) for lines, _, seconds, _ in seen]}
-    entry.grew("RIN, simulating, cleaning and counting a log, by lines", "lines", points, {name: fills}, limit=3600)
+LOGS = {  # lines after which the memory is read, and the entries that the table may have
+    "every edge": ((250_000, 500_000, 1_000_000), None),
+    "at most 200,000 entries": ((500_000, 1_000_000, 2_500_000, 5_000_000), 200_000),
+}
+
+
+def count_a_log(marks: tuple[int, ...], limit: int | None) -> list[tuple[int, int, float, float]]:
+    """Count a simulated log as the chapter does, in one pass; for a process of its own.
+
+    Returns:
+        After each mark the lines, the entries of the table, the processor seconds without those of the simulator,
+        and the largest memory so far (MB) above what the process had before the first line.
+    """
+    chapter, simulating, found = definitions.of_chapter("rin_query_suggestion"), 0.0, []
+    combine = functools.partial(chapter["merged_within"], limit) if limit else chapter["merged"]
+    before, began = resident(), time.process_time()
+
+    def simulated(users: int, seed: int) -> list[str]:
+        nonlocal simulating
+        since = time.process_time()
+        lines = list(searchlog.lines(users, seed))
+        simulating += time.process_time() - since
+        return lines
+
+    def watched(first: Counter, second: Counter) -> Counter:
+        total = combine(first, second)
+        if total["lines"] >= [*marks, math.inf][len(found)]:
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+            found.append((total["lines"], len(total), time.process_time() - began - simulating, memory))
+        return total
+
+    chapter["searchlog"] = SimpleNamespace(lines=simulated)
+    chapter["over_parts"](chapter["count_part"], chapter["parts_of_stream"](1.1 * marks[-1]), watched)
+    if len(found) < len(marks):
+        raise ValueError(f"the log ended before {marks[-1]:,} lines")
+    return found
+
+
+def resident() -> float:
+    """The memory (MB) that this process holds now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 
 
 BENCHMARKS = {

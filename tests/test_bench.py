@@ -56,8 +56,8 @@ def test_slopes_and_breaking_points():
     assert entry.growth[0]["series"][0]["breaks"] is None
     assert "Nothing breaks below 20,000 edges" in benchmarks.first_to_break(entry.growth[0])
     points = [(1, 1.0), (10, 1.0), (100, 1.0)]
-    assert bench.breaking_point(points, 0.0, None, 60) is None
-    assert bench.breaking_point(points, 0.0, lambda n: 2**30 * n, 60) == {"at": 8, "by": "memory"}
+    assert bench.breaking_point(points, 0.0, None, 60_000) is None
+    assert bench.breaking_point(points, 0.0, lambda n: 2**30 * n, 60_000) == {"at": 8, "by": "memory"}
     assert bench_record.slope([(1, 100), (10, 100), (100, 100), (1000, 1000), (10_000, 10_000)]) == pytest.approx(1)
 
 
@@ -76,6 +76,34 @@ def test_growth_is_measured_at_the_sizes_of_each_way():
     sizes = {series["name"]: [size for size, _ in series["points"]] for series in entry.growth[0]["series"]}
     assert made == sizes["short"] == [1000, 2000, 4000, 8000]
     assert sizes["long"] == [1000, 4000, 16_000, 64_000]
+
+
+def memory() -> dict:
+    """A growth of memory: one way follows the size, the other does not."""
+    entry = bench.Entry()
+    points = {"all": [(n, n / 2) for n in (200, 400, 800, 1600)], "some": [(n, 90.0) for n in (200, 400, 800)]}
+    entry.grew("Memory", "lines", points, unit="MB")
+    return entry.growth[0]
+
+
+def test_memory_that_grows_breaks_where_it_is_full_and_is_shown_as_memory():
+    growth = memory()
+    whole, some = growth["series"]
+    assert whole["breaks"] == {"at": 16_000, "by": "memory"} and some["breaks"] is None
+    drawn = benchmarks.growth_html(growth)
+    assert "memory against size" in drawn and "time against size" not in drawn
+    assert "all: 100 MB at 200 lines" in drawn and ">1 GB</text>" in drawn and " ms" not in drawn
+    assert "<i>Some</i> needs less memory than <i>all</i> at every size" in drawn
+    assert "where it needs 8 GiB of memory" in drawn
+
+
+def test_a_log_is_counted_in_one_pass_and_read_after_each_mark():
+    exact = bench.count_a_log((11_000, 22_000), None)
+    bounded = bench.count_a_log((11_000, 22_000), 3000)
+    lines, entries, seconds, memory = (list(column) for column in zip(*exact, strict=True))
+    assert [mark <= found < mark + 11_000 for mark, found in zip((11_000, 22_000), lines, strict=True)] == [True, True]
+    assert entries[0] < entries[1] and 0 < seconds[0] < seconds[1] and 0 < memory[0] <= memory[1]
+    assert [point[0] for point in bounded] == lines and all(point[1] <= 3002 for point in bounded)
 
 
 def test_only_the_entry_that_was_measured_changes(path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections import Counter
 from datetime import datetime, timedelta
 from itertools import islice, pairwise
@@ -185,6 +186,12 @@ def test_without_the_package_the_aol_log_is_an_error_that_names_it(monkeypatch):
 # ---- candidates and measures
 
 
+def test_the_recall_stands_beside_each_row_of_mrr():
+    columns = RIN["with_recall"]({"a": [1.0, 2.0], "b": [3.0, 4.0]}, 42.0)
+    assert columns["test MRR (%)"] == {"a": [1.0, 2.0], "b": [3.0, 4.0]}
+    assert columns["candidate recall (%)"] == {"a": [42.0, 42.0], "b": [42.0, 42.0]}
+
+
 def test_candidates_are_the_commonest_followers_and_none_for_an_unseen_query():
     counts = RIN["followers"](SESSIONS)
     query = max(counts, key=lambda q: counts[q].total())
@@ -251,9 +258,82 @@ def test_parts_in_process_without_dask_and_on_two_workers_give_the_same_graph(mo
         monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster.scheduler_address)
         assert RIN["over_parts"](RIN["count_part"], parts, RIN["merged"]) == whole
         walked = RIN["over_parts"](lambda k: np.full((2, 3), k), range(5), RIN["stacked"])
+        assert RIN["over_parts"](RIN["count_part"], parts[:1], RIN["merged"]) == RIN["count_part"](parts[0])
     assert walked[:, 0].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     with pytest.raises(ValueError, match="no part"):
         RIN["over_parts"](RIN["count_part"], [], RIN["merged"])
+
+
+@pytest.mark.parametrize("dask", [True, False])
+def test_a_part_is_added_and_forgotten_before_the_next_is_read(dask, monkeypatch):
+    if not dask:
+        monkeypatch.setattr(RIN["importlib"].util, "find_spec", lambda name: None)
+    else:
+        pytest.importorskip("dask.bag")
+    alive = []
+
+    class Counts(list):
+        def __init__(self, numbers):
+            super().__init__(numbers)
+            alive.append(weakref.ref(self))
+
+    most = []
+
+    def count(part):
+        found = Counts([part])
+        most.append(sum(counts() is not None for counts in alive))
+        return found
+
+    def add(first, second):
+        first.extend(second)
+        return first
+
+    assert RIN["over_parts"](count, range(40), add) == list(range(40))
+    assert len(most) == 40 and max(most) <= 3  # the sum, the part that was just added, the part that is read
+
+
+counted_edges = st.dictionaries(st.tuples(st.integers(0, 20), st.integers(0, 5)), st.integers(1, 9), max_size=40)
+
+
+@given(counted_edges, st.integers(1, 50))
+def test_only_the_rarest_entries_are_let_go_and_their_sum_is_kept(edges, limit):
+    counts = RIN["without_rare"](Counter(edges), limit)
+    kept = {edge: times for edge, times in counts.items() if edge != "dropped"}
+    assert kept.items() <= edges.items() and counts.total() == sum(edges.values())
+    gone = [times for edge, times in edges.items() if edge not in kept]
+    if len(edges) <= limit:
+        assert not gone and "dropped" not in counts
+    else:
+        assert gone and len(kept) <= limit and max(gone) < min(kept.values(), default=10)
+
+
+def test_notes_of_a_table_are_never_let_go():
+    counts = Counter({("a", "b"): 5, ("b", "c"): 7, ("c", "d"): 7, "lines": 1, "dropped": 2})
+    assert RIN["without_rare"](counts, 2) == {("b", "c"): 7, ("c", "d"): 7, "lines": 1, "dropped": 7}
+
+
+def test_a_table_of_limited_length_counts_every_line_and_never_more_than_there_is():
+    parts = RIN["parts_of_stream"](900, users=20, lines_per_user=10)
+    assert len(parts) == 5 and len(set(parts)) == 5
+    whole = RIN["over_parts"](RIN["count_part"], parts, RIN["merged"])
+    seen = []
+
+    def within(first, second):
+        seen.append(len(RIN["merged_within"](300, first, second)))
+        return first
+
+    held = RIN["over_parts"](RIN["count_part"], parts, within)
+    assert max(seen) <= 302 and held["lines"] == whole["lines"] and held.total() == whole.total()
+    assert all(times <= whole[edge] for edge, times in held.items() if edge != "dropped")
+    assert held["dropped"] > 0
+
+
+def test_a_stream_is_counted_as_a_whole_or_within_its_limit(monkeypatch):
+    monkeypatch.setitem(RIN, "parts_of_stream", lambda lines: [(k, 20) for k in range(lines)])
+    whole, seconds = RIN["stream"](3)
+    held, _ = RIN["stream"](3, 100)
+    assert seconds > 0 and whole["lines"] == held["lines"] > 300
+    assert len(whole) > 200 and len(held) <= 102 and "dropped" not in whole
 
 
 @given(st.sampled_from([(1.0, 1.0), (0.25, 4.0), (4.0, 0.25)]), st.integers(0, 5))
@@ -339,13 +419,13 @@ def test_the_rate_falls_to_zero_evenly(task):
 
     watched = definitions.of_chapter(
         "rin_query_suggestion",
-        {'torch.optim.Adam(model.parameters(), lr=settings["rate"], fused=True)': "WATCHED(model)"},
+        {"torch.optim.Adam(model.parameters(), lr=rate, fused=True)": "WATCHED(model)"},
     )
     watched |= {"settings": RIN["settings"] | {"batch": 16, "rate": 0.01}, "DEVICE": "cpu"}
     watched["WATCHED"] = lambda model: Watched(model.parameters(), lr=1.0)
     loss = lambda cases, chosen: watched["batch_loss"](model, cases, vectors, chosen)  # noqa: E731
     few = cases.take(range(60))
-    watched["train"](model, loss, {"train": few, "validation": few}, 0, 2, lambda cases: 0.0)
+    watched["train"](model, loss, {"train": few, "validation": few}, 0, 2, lambda cases: 0.0, 0.01)
     steps = 2 * len(watched["batches"](few, 16))
     np.testing.assert_allclose(seen, 0.01 * (1 - np.arange(steps) / steps))
 
@@ -418,6 +498,19 @@ def test_writers_read_only_the_context(task):
         for one, two in zip(model.read(cases, chosen)[:2], model.read(other, chosen)[:2], strict=True):
             torch.testing.assert_close(one, two)
         assert RIN["writing_loss"](model, cases, chosen).isfinite()
+
+
+def test_a_writer_reads_and_writes_with_one_table_of_words(task):
+    cases, vectors, number = task
+    words = sorted({t for q in number for t in q})
+    table, known = RIN["term_table"](number, words), {k: torch.full((8,), float(k)) for k in range(4, len(words) + 4)}
+    hred = RIN["Hred"](table, len(words) + 4, 6, 5)
+    assert hred.embedding is hred.decoder.embedding
+    writer = RIN["RinGenerator"](table, len(words) + 4, vectors, 5, known)
+    assert torch.equal(writer.decoder.embedding.weight[4:, 0], torch.arange(4.0, len(words) + 4))
+    states, decoder = torch.randn(3, 5), hred.decoder
+    by_hand = torch.stack([(decoder.turn(states) * row).sum(1) for row in decoder.embedding.weight], 1) + decoder.bias
+    torch.testing.assert_close(decoder.project(states), by_hand)
 
 
 def test_beam_search_writes_no_special_words_and_ends_with_padding():
