@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import zipfile
 
 import definitions
 import exercises
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from utils import claims
 from utils.datasets import sst2
 from utils.datasets.errors import BadFile, Unreachable
+from utils.datasets.registry import registry
 
 NAME = "bert_to_bilstm"
 BB = definitions.of_chapter(NAME)
@@ -261,6 +263,17 @@ def test_probabilities_out_of_range_are_refused(wrong):
         augmenter(**wrong)
 
 
+def test_a_sentence_without_words_is_not_altered():
+    with pytest.raises(ValueError, match="a sentence has no words"):
+        augmenter()((), np.random.default_rng(0))
+
+
+def test_a_sentence_of_a_thousand_words_is_altered_as_any_other():
+    long = SENTENCES[0] * 200
+    assert len(augmenter(ngram=0)(long, np.random.default_rng(0))) == len(long)
+    assert 1 <= len(augmenter(ngram=1)(long, np.random.default_rng(0))) <= 5
+
+
 def test_pairs_are_altered_first_second_both():
     pair = BB["Pair"](SENTENCES[0], SENTENCES[1], 1)
     first, second, both = BB["pair_copies"]([pair], augmenter(mask=1, same_class=0, ngram=0), 3)
@@ -304,7 +317,67 @@ def test_a_broken_pair_file_is_refused_with_its_line(line):
         BB["parse_pairs"](f"heading\n{line}\n")
 
 
+HEADING = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate"
+
+
+def packed_questions(folder, train, dev, file="QQP-clean.zip"):
+    with zipfile.ZipFile(folder / file, "w") as packed:
+        for part, lines in (("train", train), ("dev", dev)):
+            packed.writestr(f"QQP/{part}.tsv", "\n".join([HEADING, *lines]) + "\n")
+    return folder / file
+
+
+def test_questions_are_read_from_their_archive_and_rows_that_are_not_whole_left_out(tmp_path, monkeypatch):
+    rows = [f"{k}\t{k}\t9{k}\tHow is {k}?\tIs {k}  how?\t{k % 2}\r" for k in range(3000)]
+    rows[1:1] = ["7\t8\t9\tA question", "7\t8\t9\t \tWhat?\t1"]
+    file = packed_questions(tmp_path, rows, rows[:1])
+    monkeypatch.setattr(BB["files"], "path", {BB["QUESTIONS"]: file}.__getitem__)
+    training, development = BB["read_questions"]()
+    assert len(training) == 3000 and development == training[:1]
+    assert training[1] == BB["Pair"](("how", "is", "1?"), ("is", "1", "how?"), 1)
+    assert BB["parse_questions"]("\n".join([HEADING, *rows[3:]]), size=5) == training[1:6]
+
+
+@pytest.mark.parametrize("lines", [[], ["a film\t1"], [HEADING, "1\t2\t3\ta\tb\t2"], [HEADING, "1\t2\t3\ta\tb"]])
+def test_other_files_of_questions_are_refused(lines):
+    with pytest.raises(BadFile, match="QQP-clean.zip"):
+        BB["parse_questions"]("\n".join(lines))
+
+
+def test_questions_are_pinned_and_known_to_be_out_of_reach(tmp_path, monkeypatch):
+    entry = registry()[BB["QUESTIONS"]]
+    assert len(entry.sha256) == 64 and entry.bytes
+    monkeypatch.setenv("WALKTHROUGHS_CACHE", str(tmp_path))
+    monkeypatch.delenv("WALKTHROUGHS_MIRROR", raising=False)
+    monkeypatch.setattr(BB["files"], "_answers", lambda server: False)
+    assert not BB["datasets"].within_reach("glue-qqp")
+
+
+def test_students_of_pairs_are_trained_on_labels_and_on_logits(monkeypatch):
+    pairs = BB["generated_pairs"]()[0]
+    monkeypatch.setitem(BB, "pretrained", BB["random_pretrained"]())
+    task = BB["pair_task"](pairs[:12], pairs[12:20], epochs=1, count=3)
+    assert task.logits.shape == (12 + 36, 2) and [len(text) for text in task.texts] == [12, 48, 8]
+    positive = np.mean([pair.label for pair in pairs[12:20]])
+    assert task.commoner == pytest.approx(100 * max(positive, 1 - positive))
+    seen, fit = [], BB["fit"]
+    monkeypatch.setitem(BB, "fit", lambda *a: (seen.append((len(a[1]), a[3])), fit(*a)))
+    hard, soft = BB["pair_students"](task, 1, 8, range(2))
+    assert seen == [(12, 4)] * 2 + [(48, 1)] * 2  # as many pairs are seen by both
+    assert len(hard) == len(soft) == 2 and (np.concatenate([hard, soft]) % 12.5 == 0).all()
+
+
 # --- the teacher
+
+
+def test_bfloat16_gives_nearly_the_logits_of_float32_and_both_are_timed():
+    pretrained = BB["random_pretrained"]()
+    teacher = BB["Teacher"](pretrained)
+    inputs = [np.array(ids) for ids in pretrained.pieces([" ".join(words) for words in SENTENCES[:40]])]
+    faster, exact, rounded = BB["in_both_precisions"](teacher, inputs, rounds=1)
+    assert faster > 0 and exact.dtype == rounded.dtype == torch.float32
+    assert torch.equal(exact, BB["logits_of"](teacher, inputs))
+    assert 0 < (exact - rounded).abs().max() < 0.05
 
 
 def test_other_weights_than_the_expected_ones_are_refused(tmp_path):
