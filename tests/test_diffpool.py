@@ -61,7 +61,8 @@ def test_a_batch_holds_each_graph_once_whatever_is_drawn(seed, stacks, count):
     states = torch.randn(*batch.features.shape[:2], 5)
     heard = CHAPTER["Product"].apply(batch.adjacency, states)
     apart, sums = CHAPTER["held_apart"](states, batch), CHAPTER["held_apart"](heard, batch)
-    kinds, most = CHAPTER["held_apart"](batch.features, batch), CHAPTER["largest"](states, batch)
+    kinds = CHAPTER["held_apart"](batch.features, batch)
+    most = CHAPTER["largest"](CHAPTER["in_groups"](states, batch, -1e9), batch)
     for row, graph in enumerate(chosen.flatten().tolist()):
         size = len(graphs[graph])
         tags = torch.from_numpy(data.node_labels[data.graph_indicator == graph])
@@ -70,7 +71,7 @@ def test_a_batch_holds_each_graph_once_whatever_is_drawn(seed, stacks, count):
         assert torch.equal(kinds[row, :size], F.one_hot(tags, 3).float())
         assert not apart[row, size:].any() and batch.mask[row].sum() == size
     assert batch.labels.flatten().tolist() == [int(data.graph_labels[g]) for g in chosen.flatten()]
-    assert batch.real.sum() == batch.mask.sum() == batch.sizes[:, :-1].sum()
+    assert batch.real.sum() == batch.mask.sum() == sum(len(graphs[g]) for g in chosen.flatten())
 
 
 def test_the_gradient_of_the_sparse_product_is_that_of_a_dense_one():
@@ -85,14 +86,80 @@ def test_the_gradient_of_the_sparse_product_is_that_of_a_dense_one():
 
 @given(st.integers(0, 10**6), st.integers(1, 3))
 @settings(max_examples=40, deadline=None)
-def test_the_gradient_of_the_maximum_is_shared_among_equals_whatever_its_sign(seed, stacks):
+def test_the_gradient_of_the_maximum_is_that_of_the_dense_one(seed, stacks):
     torch.manual_seed(seed)
     batch = CHAPTER["draw"](CHAPTER["Graphs"](collection(random_graphs(9, seed % 50))), torch.randint(9, (stacks, 3)))
-    states = torch.randn(*batch.features.shape[:2], 5).relu().requires_grad_()
+    states = torch.randn(*batch.features.shape[:2], 5, requires_grad=True)
     weights = torch.randn(3 * stacks, 5)
-    (found,) = torch.autograd.grad(CHAPTER["largest"](states, batch), states, weights)
+    most = CHAPTER["largest"](CHAPTER["in_groups"](states, batch, -1e9), batch)
+    (found,) = torch.autograd.grad(most, states, weights)
     dense = CHAPTER["held_apart"](states, batch).masked_fill(~batch.mask, -1e9).amax(1)
     torch.testing.assert_close(found, torch.autograd.grad(dense, states, weights)[0])
+
+
+def plain_norm(states, scale, shift, real):
+    """Eq. (1) after the linear map by operations that torch derives itself."""
+    share = real / real.sum(2, keepdim=True)
+    states = (states * (states.square().sum(2, keepdim=True) + 1e-12).rsqrt()).relu()
+    mean = share @ states
+    return shift + scale * (states - mean) * (share @ (states - mean).square() + 1e-5).rsqrt()
+
+
+@given(st.integers(0, 10**6), st.integers(1, 3), st.integers(1, 9))
+@settings(max_examples=40, deadline=None)
+def test_normalisation_in_one_function_has_the_values_and_gradients_of_its_parts(seed, stacks, rows):
+    torch.manual_seed(seed)
+    full = torch.randint(1, rows + 1, (stacks, 1, 1))
+    real = (torch.arange(rows) < full).double()
+    parts = [torch.randn(stacks, k, 4, dtype=torch.double, requires_grad=True) for k in (rows, 1, 1)]
+    pull = torch.randn(stacks, rows, 4) * real.transpose(1, 2)  # nobody looks at empty rows
+    found, expected = CHAPTER["UnitReluNorm"].apply(*parts, real)[0], plain_norm(*parts, real)
+    torch.testing.assert_close(found * real.transpose(1, 2), expected * real.transpose(1, 2))
+    ours, theirs = (torch.autograd.grad((x * pull).sum(), parts) for x in (found, expected))
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-6)
+    (length,) = torch.autograd.grad((CHAPTER["unit"](parts[0]) * pull).sum(), parts[0])
+    torch.testing.assert_close(length, torch.autograd.grad((F.normalize(parts[0], dim=2) * pull).sum(), parts[0])[0])
+
+
+@pytest.mark.parametrize("outputs", [30, 12])
+def test_all_layers_but_the_last_normalise_over_nodes_whatever_their_widths(outputs):
+    layers = CHAPTER["GraphSAGE"](1, 3, 30, outputs).layers
+    assert [layer.last for layer in layers] == [False, False, True]
+    assert [layer.norm is None for layer in layers] == [False, False, True]
+
+
+@pytest.mark.parametrize("stacks", [1, 3])
+def test_losses_and_gradients_in_blocks_are_those_of_one_width_for_all(stacks):
+    batch = CHAPTER["draw"](CHAPTER["Graphs"](collection(random_graphs(30, 4))), torch.arange(30).view(stacks, -1))
+    torch.manual_seed(0)
+    model = CHAPTER["DiffPool"](stacks, 3, 2, clusters=(5, 2)).train().double()
+    parts = {name: getattr(batch, name).double() for name in ("features", "adjacency", "degree", "real")}
+    batch, found = batch._replace(**parts), []
+    for level in (None, CHAPTER["dense_level"](batch, 40)):
+        errors = F.cross_entropy(model(batch, level).flatten(0, 1), batch.labels.flatten())
+        loss = stacks * errors + (model.link + model.entropy).sum()
+        found.append((loss, torch.autograd.grad(loss, list(model.parameters()))))
+    torch.testing.assert_close(found[0][0], found[1][0])
+    most = max(gradient.abs().max() for gradient in found[1][1])
+    for one, other in zip(found[0][1], found[1][1], strict=True):
+        torch.testing.assert_close(one / most, other / most, atol=1e-9, rtol=1e-6)
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=20, deadline=None)
+def test_pooling_in_groups_has_the_values_and_gradients_of_its_equation(seed):
+    torch.manual_seed(seed)
+    batch = CHAPTER["draw"](CHAPTER["Graphs"](collection(random_graphs(12, seed % 50))), torch.randint(12, (2, 7)))
+    parts = [torch.randn(*batch.features.shape[:2], k, requires_grad=True) for k in (4, 5, 4)]
+    soft, states, sums = parts
+    found = CHAPTER["coarsen_groups"](soft, CHAPTER["in_groups"](states, batch, -1e9), sums, batch)
+    wide = [CHAPTER["held_apart"](part, batch) for part in parts]
+    expected = (*CHAPTER["coarsen"](*wide), wide[0].transpose(1, 2) @ wide[0])
+    pulls = [torch.randn_like(part) for part in expected]
+    ours, theirs = (torch.autograd.grad(outputs, parts, pulls) for outputs in (found, expected))
+    for one, other in zip((*found, *ours), (*expected, *theirs), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
 @given(st.integers(1, 12), st.integers(1, 5), st.integers(0, 1000))
@@ -131,7 +198,7 @@ def test_the_link_loss_is_the_norm_of_the_full_matrix(nodes, clusters, seed):
     soft = torch.randn(nodes, clusters, dtype=torch.double).softmax(1)
     merged = soft.T @ adjacency @ soft
     pairs = torch.tensor([float(nodes**2)])
-    found = CHAPTER["link_loss"](adjacency.sum()[None], soft[None, None], merged[None, None], pairs)
+    found = CHAPTER["link_loss"](adjacency.sum()[None], (soft.T @ soft)[None, None], merged[None, None], pairs)
     expected = (adjacency - soft @ soft.T).norm() / nodes
     torch.testing.assert_close(found[0], expected, atol=1e-4, rtol=1e-6)
 
@@ -263,6 +330,23 @@ def test_matching_finds_cliques_and_refuses_no_clusters():
         u, v = data.edges[data.graph_indicator[data.edges[:, 0]] == graph].T - np.flatnonzero(rows)[0]
         links[u, v] = links[v, u] = 1
         assert found[rows].argmax(1).tolist() == CHAPTER["matched_clusters"](links, 3).tolist()
+
+
+def test_graphs_above_the_limit_are_not_matched():
+    data = collection([nx.complete_graph(4), nx.path_graph(30), nx.path_graph(9)])
+    found = CHAPTER["clusters_by_matching"](data, 3, limit=9).argmax(1)
+    assert found[4:34].unique().tolist() == [0] and len(found[34:].unique()) == 3
+    assert len(CHAPTER["clusters_by_matching"](data, 3)[4:34].argmax(1).unique()) == 3
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=40), st.integers(1, 9))
+@settings(max_examples=60, deadline=None)
+def test_groups_of_like_size_hold_every_graph_once_and_waste_little(sizes, groups):
+    first, back, found = CHAPTER["by_size"](torch.tensor(sizes), groups)
+    taken = [slot for start, size in zip(first.tolist(), sizes, strict=True) for slot in range(start, start + size)]
+    slots = sum(count * most for count, most in found)
+    assert len(set(taken)) == len(taken) == sum(sizes) and max(taken) < slots <= len(sizes) * max(sizes)
+    assert sorted(back.tolist()) == list(range(len(sizes))) and sum(count for count, _ in found) == len(sizes)
 
 
 def test_parts_spread_the_classes_and_are_a_partition():

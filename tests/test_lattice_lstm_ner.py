@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils import datasets
+from utils.datasets import registry
 from utils.datasets.errors import BadFile
 
 LATTICE = definitions.of_chapter("lattice_lstm_ner")
@@ -37,6 +38,14 @@ def test_a_broken_line_is_named_with_its_number(text, line):
         LATTICE["parse_tagged"](text, "resume")
 
 
+def test_a_tag_of_the_other_scheme_is_refused():
+    """I is no letter of BMES, E none of BIO."""
+    with pytest.raises(BadFile, match="line 2 is not .* tag of BMES"):
+        LATTICE["parse_tagged"]("高 B-NAME\n勇 I-NAME\n", "resume")
+    with pytest.raises(BadFile, match="line 2 is not .* tag of BI"):
+        LATTICE["parse_tagged"]("科0\tB-PER\n技1\tE-PER\n", "weibo", "\t", "BI")
+
+
 def test_sentences_end_at_empty_lines_and_at_the_end_of_the_file():
     read = LATTICE["parse_tagged"]("高 B-NAME\r\n勇 E-NAME\n\n\n： O", "resume")
     assert read == ((("高", "勇"), ("B-NAME", "E-NAME")), (("：",), ("O",)))
@@ -56,6 +65,86 @@ def test_a_lexicon_keeps_words_of_two_characters_and_may_be_empty():
     assert LATTICE["parse_lexicon"]("") == []
     with pytest.raises(BadFile, match="line 2"):
         LATTICE["parse_lexicon"]("南京 5 ns\n 5 ns\n")
+
+
+# ---- the paper's vectors
+
+
+def test_vectors_are_read_with_and_without_header():
+    """A word may be a blank of another kind; blank lines and blanks at the end are nothing."""
+    lines = ["南京 1 2 \n", "\n", "\u3000 3\t-4e-1\r\n", "\u00a0 0 7"]
+    wanted = {"南京": [1, 2], "\u3000": [3, -0.4], "\u00a0": [0, 7]}
+    for text in (lines, ["3 2\n", *lines]):
+        found = LATTICE["parse_vectors"](text, "vectors", 2)
+        assert list(found) == list(wanted)
+        for word, vector in wanted.items():
+            assert found[word].dtype == np.float32 and found[word] == pytest.approx(vector)
+    assert LATTICE["parse_vectors"]([], "vectors", 2) == {}
+    assert LATTICE["parse_vectors"](["甲 1 2", "甲 3 4"], "vectors", 2)["甲"].tolist() == [3, 4]
+    assert list(LATTICE["parse_vectors"](["7 1 2", "3 2 2"], "vectors", 2)) == ["7", "3"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["甲 1 2", "乙 1"], "line 2 is not a word and 2 numbers"),
+        (["甲 1 2", "乙 1 2 3"], "line 2 is not a word and 2 numbers"),
+        (["甲 1 2", "", "乙 1 two"], "line 3 is not a word and 2 numbers"),
+        (["甲 1 nan"], "line 1 is not a word and 2 numbers"),
+        (["甲 1 1e99"], "line 1 is not a word and 2 numbers"),
+        (["甲"], "line 1 is not a word and 2 numbers"),
+        (["1 50", "甲 1 2"], "line 1 is not the header of 2 numbers a word"),
+        (["甲 1 2", "1 2"], "line 2 is not a word and 2 numbers"),
+        (["3 2", "甲 1 2", "乙 1 2"], "first line tells of 3 vectors, 2 follow"),
+    ],
+)
+def test_broken_vectors_are_named_with_their_line(lines, message):
+    with pytest.raises(BadFile, match=f"^vectors: .*{message}"):
+        LATTICE["parse_vectors"](lines, "vectors", 2)
+
+
+@given(st.dictionaries(st.text("甲乙3\u3000", min_size=1, max_size=3), st.floats(-9, 9, width=32), max_size=6))
+@settings(max_examples=40, deadline=None)
+def test_written_vectors_are_read_back(numbers):
+    lines = [f"{len(numbers)} 2", *(f"{word} {x!r} {-x!r}" for word, x in numbers.items())]
+    found = LATTICE["parse_vectors"](lines, "vectors", 2)
+    assert {word: vector.tolist() for word, vector in found.items()} == {w: [x, -x] for w, x in numbers.items()}
+
+
+@pytest.mark.parametrize("folder", ["WALKTHROUGHS_CACHE", "WALKTHROUGHS_MIRROR"])
+def test_vectors_are_found_in_cache_or_mirror(folder, tmp_path, monkeypatch):
+    for variable in ("WALKTHROUGHS_CACHE", "WALKTHROUGHS_MIRROR"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    names = LATTICE["VECTOR_FILES"]
+    assert [LATTICE["local_copy"](name) for name in names.values()] == [None, None]
+    assert set(names.values()) <= set(registry.files("gigaword-vectors"))
+    for table, name in names.items():
+        file = tmp_path / folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes((f"{table[:4]}京\x85 " + "0.5 " * 50 + "\n").encode())
+    assert list(LATTICE["read_vectors"]()) == list(names)
+    assert list(LATTICE["read_vectors"]()["word_table"]) == ["word京\x85"]
+
+
+def test_a_model_starts_from_the_vectors_it_is_given():
+    sentences = ((("东", "山", "5"), ("O", "O", "O")),)
+    vectors = {
+        "char_table": {c: np.full(50, x, np.float32) for c, x in (("东", 3.0), ("0", -1.0), ("未", 2.0))},
+        "word_table": {"东山": np.full(50, 7.0, np.float32), "东西": np.ones(50, np.float32)},
+    }
+    parts = {"train": sentences, "validation": (), "test": ((("未",), ("O",)),)}
+    task = LATTICE["build_task"](parts, vectors["word_table"], vectors["char_table"])
+    assert task.test.characters[0].tolist() == [task.known["未"]] and task.words == 1
+    model = LATTICE["LatticeTagger"](task.characters, task.words, 1, (0, 1))
+    before = model.char_table.detach().clone()
+    LATTICE["start_from"](model, task, vectors)
+    for character, sign in (("东", 1), ("0", -1), ("未", 1)):
+        row = model.char_table[:, task.known[character]]
+        torch.testing.assert_close(row, torch.full((2, 50), sign * 50**-0.5))
+    unchanged = [0, task.known["山"]]
+    assert torch.equal(model.char_table[:, unchanged], before[:, unchanged])
+    assert torch.equal(model.word_table, torch.full((4, 1, 50), 7.0))
+    LATTICE["start_from"](model, task, {"char_table": {}, "word_table": {}})  # nothing known, nothing done
 
 
 @pytest.mark.skipif(not datasets.within_reach("resume-ner"), reason="the files are out of reach")
@@ -114,13 +203,40 @@ def test_scores_by_hand():
 def test_control_lexicons_have_the_lengths_of_the_words():
     words = LATTICE["WORDS"]
     sentences = LATTICE["made_up_sentences"]()["train"]
-    for made in (LATTICE["random_strings"](words, sentences), LATTICE["permuted"](words)):
+    strings = [LATTICE["random_strings"](words, sentences, common) for common in (False, True)]
+    for made in (*strings, LATTICE["permuted"](words)):
         assert [len(w) for w in made] == [len(w) for w in words]
     assert len(set(LATTICE["permuted"](words))) == len(set(words))  # one to one
     task = task_of(sentences, words)
     spans = LATTICE["any_spans"](task)
     text = "|".join("".join(c) for c, _ in sentences)
     assert all(span in text for span in spans) and len(spans) == len(set(spans)) > 0
+
+
+def test_common_strings_are_drawn_as_the_text_has_its_characters():
+    sentences = ((("甲",) * 95 + ("乙",) * 5, ("O",) * 100),)
+    text = {c: "".join(LATTICE["random_strings"](["东西"] * 2000, sentences, c)) for c in (False, True)}
+    assert text[True].count("甲") / 4000 == pytest.approx(0.95, abs=0.02)
+    assert text[False].count("甲") / 4000 == pytest.approx(0.5, abs=0.04)
+    assert text[True] == "".join(LATTICE["random_strings"](["东西"] * 2000, sentences, True))
+
+
+def test_the_share_of_known_entities_by_hand():
+    """Text and type must both stand in the training part."""
+    train = ((("甲", "乙", "丙"), ("B-X.NAM", "E-X.NAM", "S-Y.NOM")),)
+    test = ((("甲", "乙", "丙", "丙"), ("B-X.NAM", "E-X.NAM", "S-X.NAM", "S-Y.NOM")),)
+    parts = {"train": train, "validation": (), "test": test}
+    assert LATTICE["known_share"](parts) == pytest.approx(2 / 3)
+    assert LATTICE["known_share"](parts, "NAM") == 0.5 and LATTICE["known_share"](parts, "NOM") == 1
+    assert LATTICE["known_share"](parts | {"test": ()}) == 0
+
+
+def test_f1_of_one_kind_by_hand():
+    gold = [("S-X.NAM", "O", "S-Y.NOM", "O")]
+    found = [[("S-X.NAM", "S-X.NAM", "O", "O")], [("O", "O", "S-Y.NOM", "S-Y.NOM")]]
+    assert LATTICE["f1_of_kind"](gold, found, "NAM") == pytest.approx([200 / 3, 0])
+    assert LATTICE["f1_of_kind"](gold, found, "NOM") == pytest.approx([0, 200 / 3])
+    assert LATTICE["f1_of_kind"](gold, found) == pytest.approx([50, 50])
 
 
 # ---- the chain of tags
