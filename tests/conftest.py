@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from utils import datasets
 from utils.datasets import download, files
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: sums in one order, as in the quick profile
 NO_BROWSER = "no Chromium found"
 
 

@@ -134,7 +134,6 @@ def test_the_headline_claim_fails_without_aggregation(fault):
         pytest.skip("Cora is out of reach")
     broken = definitions.of_chapter("gcn", fault)
     task = broken["Task"](citation.load("cora"))
-    torch.set_num_threads(1)
     history = task.train("renormalised", broken["SIDE_BY_SIDE"], "")
     verdict = claims.load("gcn")["cora-accuracy"].judge(broken["test_at"](history, broken["released_rule"]).tolist())
     assert verdict == ("not reproduced" if fault else "reproduced")

@@ -253,7 +253,6 @@ def test_the_recurrent_layer_takes_an_empty_sentence():
 @pytest.mark.parametrize("fault", [None, {"scores.softmax(-1) * graph": "scores.softmax(-1) * 0"}])
 def test_a_network_whose_words_do_not_hear_each_other_cannot_copy(fault):
     chapter = definitions.of_chapter("transformers_are_gnns", fault)
-    torch.set_num_threads(1)
     torch.manual_seed(0)
     draw, graph = chapter["copy_from"](2, 8), chapter["window"](8, 2)
     model = chapter["WordNetwork"](10, 10, 8, layers=1)
