@@ -27,7 +27,7 @@ test: .venv/full.stamp  ## unit tests, site tests, chapters against their stored
 
 run: .venv/full.stamp  ## run a chapter and record it: make run CHAPTER=gcn PROFILE=full
 	@test -n "$(CHAPTER)" || { echo "Which chapter? For example: make run CHAPTER=gcn PROFILE=full" >&2; exit 2; }
-	$(PY) .ci/run_chapter.py $(CHAPTER) $(PROFILE)
+	$(PY) .ci/run_chapter.py $(CHAPTER) $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
 
 new: | .venv/bin/python  ## start a chapter: make new CHAPTER=name
 	@$(PY) .ci/new_chapter.py "$(CHAPTER)"

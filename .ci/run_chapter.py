@@ -1,6 +1,8 @@
-"""Run a chapter and record what it measured: python .ci/run_chapter.py CHAPTER [quick|full].
+"""Run a chapter and record what it measured: python .ci/run_chapter.py CHAPTER [quick|full] [--jobs N].
 
-A quick run also refreshes the outputs stored in the notebook; a full run needs no Jupyter.
+A quick run also refreshes the outputs stored in the notebook. A full run needs no Jupyter; its seeds run in as many
+processes as there are cores, or one after the other on a GPU. Stopped and started again, it loses no finished seed:
+results are kept in .kept, in a folder for each state of the code.
 """
 
 from __future__ import annotations
@@ -9,11 +11,12 @@ import argparse
 import os
 import sys
 import time
+import types
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils import claims, datasets, notebooks, run  # noqa: E402
+from utils import claims, datasets, notebooks, results, run  # noqa: E402
 
 
 def execute_plain(chapter: str) -> None:
@@ -21,11 +24,12 @@ def execute_plain(chapter: str) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    namespace = {"__name__": "__main__", "display": print}
+    module = sys.modules["__main__"] = types.ModuleType("__main__")  # where pickle looks for the chapter's classes
+    module.display = print
     cells = notebooks.cells(notebooks.path_of(chapter))
     for number, cell in enumerate(cells, 1):
         began = time.perf_counter()
-        exec(compile(cell["source"], f"{chapter}, code cell {number}", "exec"), namespace)
+        exec(compile(cell["source"], f"{chapter}, code cell {number}", "exec"), vars(module))
         print(f"cell {number} of {len(cells)}: {time.perf_counter() - began:.1f} s", flush=True)
 
 
@@ -44,10 +48,22 @@ def execute_notebook(chapter: str) -> None:
     part.replace(path)
 
 
+def keep_results(chapter: str, jobs: int | None) -> None:
+    """Say where a full run keeps the results of its seeds, and in how many processes it makes them."""
+    device = run.device()
+    folder = notebooks.ROOT / ".kept" / f"{chapter}-{device}-{results.fingerprint(chapter)}"
+    jobs = jobs or (1 if device == "cuda" else len(os.sched_getaffinity(0)))
+    os.environ.update(WALKTHROUGHS_KEPT=str(folder), WALKTHROUGHS_JOBS=str(jobs))
+    print(
+        f"{jobs} at a time on {device}; finished results are kept in {folder.relative_to(notebooks.ROOT)}", flush=True
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("chapter")
     parser.add_argument("profile", nargs="?", default="quick", choices=run.PROFILES)
+    parser.add_argument("--jobs", type=int, help="processes of a full run (default: the cores, or 1 on a GPU)")
     options = parser.parse_args()
     os.environ.update(WALKTHROUGHS_PROFILE=options.profile, WALKTHROUGHS_RECORD="1")
     try:
@@ -64,6 +80,7 @@ def main() -> None:
         os.environ["WALKTHROUGHS_QUIET"] = "1"
         execute_notebook(options.chapter)
     else:
+        keep_results(options.chapter, options.jobs)
         execute_plain(options.chapter)
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
+
+from utils import results
 
 PATH = Path(__file__).resolve().parents[1] / "data" / "results" / "bench.json"
 MEMORY = 8 * 2**30  # bytes: what a size may fill before it counts as too large
@@ -69,10 +70,7 @@ def save(entries: dict[str, dict[str, Any]], path: Path = PATH) -> None:
     for name, entry in entries.items():
         check(name, entry)
     text = json.dumps({"entries": entries}, indent=1, allow_nan=False) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    results.write_whole(path, text.encode())
 
 
 def met(comparison: dict[str, Any]) -> bool:

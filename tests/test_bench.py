@@ -127,12 +127,12 @@ def test_the_record_is_written_whole_or_not_at_all(path, monkeypatch):
     with pytest.raises(ValueError, match="gcn"):
         bench.record("gcn", faulty, path)
 
-    def killed(self, text, **_):
-        with self.open("w", encoding="utf-8") as file:
-            file.write(text[: len(text) // 2])
+    def killed(self, content):
+        with self.open("wb") as file:
+            file.write(content[: len(content) // 2])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(type(path), "write_text", killed)
+    monkeypatch.setattr(type(path), "write_bytes", killed)
     with pytest.raises(KeyboardInterrupt):
         bench.record("gat", sample(), path)
     assert path.read_text(encoding="utf-8") == before

@@ -22,7 +22,7 @@ def test_importing_utils_loads_no_framework_and_opens_no_connection():
         "import socket, sys\n"
         "def refuse(*_): raise AssertionError('a connection was opened')\n"
         "socket.socket.connect = refuse\n"
-        "from utils import claims, colab, datasets, dgl_compat, notebooks, plots, results, run, show, timing\n"
+        "from utils import claims, colab, datasets, dgl_compat, notebooks, plots, results, run, seeds, show, timing\n"
         f"print(sorted({HEAVY!r} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=notebooks.ROOT)

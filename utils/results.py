@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import datetime
+import hashlib
 import json
 import os
 import platform
@@ -64,12 +65,15 @@ def load(chapter: str, profile: str, folder: Path = FOLDER) -> dict[str, Any] | 
 def save(run: dict[str, Any], folder: Path = FOLDER) -> Path:
     """Write a run whole or not at all."""
     text = json.dumps(run, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{run['chapter']}.{run['profile']}.json"
+    return write_whole(folder / f"{run['chapter']}.{run['profile']}.json", text.encode())
+
+
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write a file so that nobody, whatever happens, meets a part of it; its folder is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
-    return path
+    part.write_bytes(content)
+    return part.replace(path)
 
 
 def code_hashes(chapter: str) -> dict[str, str]:
@@ -81,6 +85,26 @@ def code_hashes(chapter: str) -> dict[str, str]:
             path = Path(file).resolve()
             hashes[path.relative_to(ROOT).as_posix()] = notebooks.code_hash(path.read_text(encoding="utf-8"))
     return hashes
+
+
+def fingerprint(chapter: str) -> str:
+    """A hash of what the results of a chapter depend on: its code, the helpers' code, and the versions in use."""
+    parts = [notebooks.chapter_hash(chapter), *(f"{name} {number}" for name, number in versions().items())]
+    for path in sorted((ROOT / "utils").rglob("*.py")):
+        if ".".join(path.relative_to(ROOT).with_suffix("").parts) not in SHOWS:
+            parts.append(notebooks.code_hash(path.read_text(encoding="utf-8")))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages on which results may depend, as far as they are installed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def stale(run: dict[str, Any]) -> list[str]:
@@ -99,21 +123,16 @@ def stale(run: dict[str, Any]) -> list[str]:
 
 def provenance(chapter: str, device: str, seconds: float) -> dict[str, Any]:
     """Where, when and with what a run was made: device, versions, commit, code hashes, seconds, bytes, joules."""
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     stamp = {
         "device": device_name(device),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "versions": versions,
+        "versions": versions(),
         "commit": commit(chapter),
         "code": code_hashes(chapter),
         "wall_seconds": round(seconds, 1),
-        "processor_seconds": round(time.process_time(), 1),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "processor_seconds": round(time.process_time() + children.ru_utime + children.ru_stime, 1),
+        "peak_memory_bytes": max(own.ru_maxrss, children.ru_maxrss) * 1024,  # of the largest process
     }
     if device == "cuda":
         import torch
