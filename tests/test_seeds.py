@@ -150,9 +150,12 @@ WEIGHTS = torch.arange(4.0)
 class Run:
     error: float
     process: int
+    classes: int = 3  # as torch.classes, which cannot be pickled
 
 def train(power, seed):
-    return Run(error(power) + torch.rand(1).item(), os.getpid())
+    made = Run(error(power) + torch.rand(1).item(), os.getpid())
+    assert made.classes == 3
+    return made
 
 def error(power):
     return float((WEIGHTS**power).sum())

@@ -7,7 +7,9 @@ a run which was stopped goes on where it was.
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
+import importlib
 import os
 import pickle
 import sys
@@ -65,6 +67,9 @@ def _made(
         return
     import joblib
 
+    if "torch" in sys.modules:  # whose two make-believe modules travel with any function that says `.classes` or `.ops`
+        for module in (sys.modules["torch"].classes, sys.modules["torch"].ops):
+            copyreg.pickle(type(module), lambda module: (importlib.import_module, (module.__name__,)))
     calls = [joblib.delayed(_alone)(function, arguments, seed) for seed in seeds]
     if not cluster:
         with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
