@@ -263,10 +263,10 @@ def at_the_end():
     namespace = definitions.of_chapter("gat")
     cora = citation._block_model("cora")
     task, alone = namespace["Task"](cora), namespace["Task"](cora, np.empty((0, 2), np.int64))
-    namespace.update(settings={"epochs": 6}, cora=cora, tasks={"cora": task})
-    trained = {"cora": namespace["train_many"](task, 2, "")}
+    namespace.update(settings={"epochs": 6}, cora=cora, tasks={"cora": task, "cora, alone": alone})
+    trained = {"cora": namespace["train_many"]("cora", 2, "")}
     namespace.update(trained=trained, histories={"cora": trained["cora"][0]})
-    namespace["plain"] = {"cora": namespace["train_many"](alone, 1, "")[0]}
+    namespace["plain"] = {"cora": namespace["train_many"]("cora, alone", 1, "")[0]}
     return namespace
 
 
