@@ -461,8 +461,8 @@ def after_the_chapter():
     words, held_out = ([s.words for s in part[:16]] for part in (reviews.train, reviews.test))
     pretrained = space["random_pretrained"]()
     rows = space["vocabulary"]([words, held_out])
-    space |= {"DEVICE": "cpu", "pretrained": pretrained, "words": words, "rows": rows, "seeds": range(2)}
-    space |= {"settings": {"copies": 2, "passes": 1, "optimiser": ("adam", 1e-3)}, "texts": []}
+    space |= {"DEVICE": "cpu", "pretrained": pretrained, "words": words, "rows": rows, "every_seed": range(2)}
+    space |= {"settings": {"copies": 2, "passes": 1, "optimiser": ("adam", 1e-3)}}
     space["labels"] = torch.tensor([s.label for s in reviews.train[:16]])
     space["test_labels"] = space["development_labels"] = torch.tensor([s.label for s in reviews.test[:16]])
     space["test"] = space["development"] = space["ids_of"](held_out, rows)
@@ -474,10 +474,11 @@ def after_the_chapter():
     space["teacher_real"] = space["teacher_both"][:16]
     space["vectors"] = space["word_vectors"](rows, pretrained, width=12)
     plain, space["augmented"] = (space["ids_of"](text, rows) for text in (words, both))
-    space["CELLS"] = ("hard, plain", "soft, plain", "hard, augmented", "soft, augmented")
-    space["texts"] = (plain, plain, space["augmented"], space["augmented"])
-    space["losses"] = [space["on_hard"](space["labels"]), None, None, space["on_soft"](space["teacher_both"])]
-    space["reached"] = {cell: np.full(2, 50.0) for cell in space["CELLS"]}
+    space["lessons"] = {
+        "hard, plain": (plain, space["on_hard"](space["labels"])),
+        "soft, augmented": (space["augmented"], space["on_soft"](space["teacher_both"])),
+    }
+    space["reached"] = {cell: np.full(2, 50.0) for cell in space["lessons"]}
     return space
 
 
