@@ -8,6 +8,7 @@ results are kept in .kept, in a folder for each state of the code.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 import time
@@ -52,7 +53,8 @@ def keep_results(chapter: str, jobs: int | None) -> None:
     """Say where a full run keeps the results of its seeds, and in how many processes it makes them."""
     device = run.device()
     folder = notebooks.ROOT / ".kept" / f"{chapter}-{device}-{results.fingerprint(chapter)}"
-    jobs = jobs or (1 if device == "cuda" else len(os.sched_getaffinity(0)))
+    alone = device == "cuda" or importlib.util.find_spec("joblib") is None
+    jobs = jobs or (1 if alone else len(os.sched_getaffinity(0)))
     os.environ.update(WALKTHROUGHS_KEPT=str(folder), WALKTHROUGHS_JOBS=str(jobs))
     print(
         f"{jobs} at a time on {device}; finished results are kept in {folder.relative_to(notebooks.ROOT)}", flush=True
@@ -66,6 +68,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, help="processes of a full run (default: the cores, or 1 on a GPU)")
     options = parser.parse_args()
     os.environ.update(WALKTHROUGHS_PROFILE=options.profile, WALKTHROUGHS_RECORD="1")
+    if importlib.util.find_spec("pooch") is None:  # it knows where this system keeps caches, and downloads
+        os.environ.setdefault("WALKTHROUGHS_CACHE", str(notebooks.ROOT / ".cache"))
     try:
         notebooks.path_of(options.chapter)
     except FileNotFoundError as error:

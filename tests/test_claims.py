@@ -81,6 +81,32 @@ def test_verdicts(changes, values, verdict):
     assert claim(**changes).judge(values) == verdict
 
 
+UNDECIDED = {"kind": "ordering", "wins": 1.0, "expected": {"quick": "undecided", "full": "reproduced"}}
+
+
+@pytest.mark.parametrize(
+    ("margins", "verdict"),
+    [
+        ([0.5, 0.2, 0.9], "undecided"),  # the interval of the mean holds zero: another three seeds may turn
+        ([0.7, -0.1, 0.5], "undecided"),
+        ([-0.3], "undecided"),
+        ([0.5, 0.52, 0.49], "reproduced"),  # decided after all: the file must say so
+        ([-0.5, -0.52, -0.49], "not reproduced"),
+        ([1.0, 1.0], "reproduced"),
+        ([], "not run"),
+    ],
+)
+def test_an_order_is_undecided_only_where_its_margins_say_so(margins, verdict):
+    assert claim(**UNDECIDED).judge(margins, "quick") == verdict
+    assert "undecided" not in (claim(**UNDECIDED).judge(margins, "full"), claim(**UNDECIDED).judge(margins))
+
+
+@pytest.mark.parametrize(("margins", "count"), [([0.7, -0.1, 0.5], 0), ([0.5, 0.52, 0.49], 1)])
+def test_a_run_that_decides_an_undecided_order_is_a_fault(margins, count):
+    file = claims.ClaimsFile("sample", "", "", (), {"accuracy": claim(**UNDECIDED)})
+    assert len(claims.faults(file, {"accuracy": margins}, "quick", set())) == count
+
+
 @given(st.floats(-1e3, 1e3), st.floats(0.1, 50), st.floats(0, 5))
 def test_an_interval_is_judged_by_its_distance_alone(paper, tolerance, widths):
     value = paper + widths * tolerance

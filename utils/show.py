@@ -6,6 +6,7 @@ The marks are <span class="measured">...</span>; the comparison of stored output
 from __future__ import annotations
 
 import html
+import os
 import re
 import statistics
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from typing import Any
 
 from utils.claims import Claim, ClaimsFile
 
-SIGNS = {"reproduced": "✓", "close": "≈", "not reproduced": "✗", "not run": "–"}
+SIGNS = {"reproduced": "✓", "close": "≈", "undecided": "?", "not reproduced": "✗", "not run": "–"}
 
 
 class Html:
@@ -81,9 +82,9 @@ def _statement(claim: Claim) -> str:
 
 def claims_table(chosen: Sequence[Claim], records: dict[str, list], anchors: bool) -> Html:
     """The table that closes a chapter: what the paper reports, what was measured, whether it agrees."""
-    rows, verdicts = [], []
+    rows, verdicts, profile = [], [], os.environ.get("WALKTHROUGHS_PROFILE", "quick")
     for claim in chosen:
-        verdict = claim.judge(records.get(claim.id))
+        verdict = claim.judge(records.get(claim.id), profile)
         verdicts.append(verdict)
         values = records.get(claim.id)
         ours = claim.describe(values) + (f"<br><small>n = {len(values)}</small>" if values else "")
@@ -112,7 +113,7 @@ def recorded_table(file: ClaimsFile, profile: str, run: dict[str, Any] | None, s
         ours = claim.describe(values) + (f" (n = {len(values)})" if values else "")
         rows.append(
             f"<tr><td>{html.escape(claim.statement)}</td><td>{claim.reported()} {claim.unit}</td>"
-            f"<td>{measured(ours)}</td><td>{measured(badge(claim.judge(values)))}</td></tr>"
+            f"<td>{measured(ours)}</td><td>{measured(badge(claim.judge(values, profile)))}</td></tr>"
         )
     stamp = run["provenance"]
     line = (
