@@ -147,6 +147,34 @@ def test_a_model_starts_from_the_vectors_it_is_given():
     LATTICE["start_from"](model, task, {"char_table": {}, "word_table": {}})  # nothing known, nothing done
 
 
+def test_files_in_the_mirror_start_a_training(tmp_path, monkeypatch):
+    """Made-up files of the real form, put where the chapter says, reach the tables of the networks."""
+    monkeypatch.setenv("WALKTHROUGHS_MIRROR", str(tmp_path))
+    monkeypatch.setenv("WALKTHROUGHS_QUIET", "1")
+    monkeypatch.setitem(datasets.loaded, "gigaword-vectors", "before")
+    rng, sentences = np.random.default_rng(0), LATTICE["made_up_sentences"]()
+    characters = sorted({c for text, _ in sentences["train"] for c in text})
+    listed = {"char_table": characters[1:], "word_table": [*LATTICE["WORDS"][:50], "山", "无关"]}
+    made = {table: {name: rng.standard_normal(50).round(6) for name in names} for table, names in listed.items()}
+    for table, name in LATTICE["VECTOR_FILES"].items():
+        lines = (f"{word} {' '.join(map(str, vector))} \n" for word, vector in made[table].items())
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("".join(lines), encoding="utf-8")
+    vectors = LATTICE["real_or_stand_in"]("gigaword-vectors", LATTICE["read_vectors"], dict)
+    assert datasets.loaded["gigaword-vectors"] == "real"
+    task = LATTICE["task_of_vectors"]({part: s[:20] for part, s in sentences.items()}, vectors)
+    assert set(task.numbers) <= set(LATTICE["WORDS"][:50]) and set(task.vectors["word_table"]) == set(task.numbers)
+    model, history, _ = LATTICE["train"](task, (0, 1), 1, rate=1e-9)
+    assert history.shape == (1, 2, 2, 3)
+    for word, number in task.numbers.items():
+        wanted = torch.tensor(made["word_table"][word], dtype=torch.float32)
+        torch.testing.assert_close(model.word_table[:, number], wanted.expand(4, 50), atol=1e-5, rtol=0)
+    for character in characters[1:]:
+        wanted = torch.tensor(made["char_table"][character], dtype=torch.float32)
+        found = model.char_table[:, task.known[character]]
+        torch.testing.assert_close(found, (wanted / wanted.norm()).expand(2, 50), atol=1e-5, rtol=0)
+
+
 @pytest.mark.skipif(not datasets.within_reach("resume-ner"), reason="the files are out of reach")
 def test_the_published_files_have_the_known_sizes():
     """13438 training entities open; two of them are torn by an empty line."""
@@ -473,6 +501,22 @@ def test_a_short_training_learns_the_made_up_task(monkeypatch):
     assert (final[:, 2] > 80).all()
     for s in range(2):
         assert LATTICE["scores"](task.test.gold, tags[s]) == pytest.approx(tuple(final[s]))
+
+
+@pytest.mark.parametrize("together", [1, 2, 5])
+def test_networks_trained_in_groups_are_those_of_each_group(together, monkeypatch):
+    monkeypatch.setenv("WALKTHROUGHS_QUIET", "1")
+    chapter = definitions.of_chapter("lattice_lstm_ner")
+    parts = {part: sentences[:24] for part, sentences in chapter["made_up_sentences"]().items()}
+    task = chapter["build_task"](parts, chapter["WORDS"])
+    chapter.update(DEVICE="cpu", all_tasks={"Resume": {"lattice": task}}, settings={"together": together})
+    model, history, tags = chapter["train_all"]("Resume", "lattice", 3, 2, 0.02, 8)
+    firsts = range(0, 3, together)
+    alone = [chapter["train"](task, range(k, min(k + together, 3)), 2, 0.02, 8) for k in firsts]
+    assert history.shape == (2, 2, 3, 3) and len(tags) == 3
+    assert np.array_equal(history, np.concatenate([found[1] for found in alone], 2))
+    assert tags == [sequence for found in alone for sequence in found[2]]
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), alone[0][0].parameters(), strict=True))
 
 
 # ---- the solutions of the exercises
