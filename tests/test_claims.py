@@ -101,6 +101,20 @@ def test_an_order_is_undecided_only_where_its_margins_say_so(margins, verdict):
     assert "undecided" not in (claim(**UNDECIDED).judge(margins, "full"), claim(**UNDECIDED).judge(margins))
 
 
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ([81.5, 80.0, 80.5], "undecided"),  # 80.7 ± 1.9: close is as likely
+        ([84.0, 79.0, 80.0], "undecided"),
+        ([80.1, 80.2, 80.0], "reproduced"),
+        ([70.1, 70.2, 70.0], "not reproduced"),
+        ([80.7], "reproduced"),
+    ],
+)
+def test_a_value_is_undecided_only_where_its_interval_crosses_an_edge_of_the_band(values, verdict):
+    assert claim(expected={"quick": "undecided", "full": "close"}).judge(values, "quick") == verdict
+
+
 @pytest.mark.parametrize(("margins", "count"), [([0.7, -0.1, 0.5], 0), ([0.5, 0.52, 0.49], 1)])
 def test_a_run_that_decides_an_undecided_order_is_a_fault(margins, count):
     file = claims.ClaimsFile("sample", "", "", (), {"accuracy": claim(**UNDECIDED)})

@@ -72,26 +72,28 @@ class Claim:
     def judge(self, values: list | None, profile: str = "") -> str:
         """The verdict on measured values: one of VERDICTS.
 
-        An order is undecided where the claims file says that the profile's few seeds cannot decide it (runs on two
-        processors gave two verdicts) and the values bear it out: the 95% interval of the mean margin holds zero.
+        Undecided is what the claims file calls so for this profile, since runs on two processors gave two verdicts,
+        as long as the values bear it out: other verdicts lie within the 95% interval of their mean.
         """
         if not values:
             return "not run"
-        if self.expected.get(profile) == "undecided" and self.kind == "ordering" and self._holds_zero(values):
+        if self.expected.get(profile) == "undecided" and self._unsettled(values):
             return "undecided"
         outside, width = self.distance(values)
         if outside <= 1e-9:
             return "reproduced"
         return "close" if outside <= width else "not reproduced"
 
-    @staticmethod
-    def _holds_zero(margins: list) -> bool:
-        """Whether Student's 95% interval of the mean margin holds zero; one margin says nothing."""
+    def _unsettled(self, values: list) -> bool:
+        """Whether Student's 95% interval of the mean holds zero, for margins, or values with another verdict."""
         from scipy import stats
 
-        if len(margins) < 2:
-            return True
-        return abs(stats.tmean(margins)) <= stats.t.ppf(0.975, len(margins) - 1) * stats.sem(margins)
+        if self.kind in ("exact", "trend") or len(values) < 2:
+            return self.kind == "ordering"
+        mean, half = stats.tmean(values), stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+        if self.kind == "ordering":
+            return abs(mean) <= half
+        return len({self.judge([value]) for value in (mean - half, mean, mean + half)}) > 1
 
     def summary(self, values: list) -> float:
         """One number for the values: their mean, or for a trend the slope on logarithmic axes."""
