@@ -108,7 +108,7 @@ def test_a_backward_pass_that_stops_at_once_is_noticed():
     assert np.abs(right - broken["gradient_of"](model, graph, broken["implicit"], 500)[1]).max() > 1e-4
 
 
-@pytest.mark.parametrize("name", ["NonlinearGNN", "LinearGNN"])
+@pytest.mark.parametrize("name", ["NonlinearGNN", "CompiledGNN", "LinearGNN"])
 def test_column_sums_are_those_of_the_jacobian(name):
     model, graph = model_in_double(name, seed=3), GNN["as_graph"](PATH, dtype="float64")
     states = tf.constant(np.random.default_rng(0).normal(size=(6, model.state)))
@@ -149,6 +149,43 @@ def test_the_compiled_step_is_the_plain_one_also_with_an_isolated_node_and_with_
         assert training.train(start + 1, graph)[3] == 2
     for plain, compiled in zip(*found, strict=True):
         assert np.allclose(plain, compiled, atol=2e-3 if np.ndim(plain) == 2 else 2e-4)
+
+
+def forgetful(*given, memory=None):
+    """`implicit` that begins eq. (5) anew, as the steps do that pay the lazy penalty."""
+    return GNN["implicit"](*given)
+
+
+def weights_after(training, graph, steps=3):
+    """Weights after some steps from weights so large that columns of the Jacobian pass the bound."""
+    training.restart(4)
+    training.assign([3 * weight for weight in training.model.weights])
+    states = tf.zeros((6, 10))
+    for _ in range(steps):
+        states = training.train(states, graph)[0]
+    return np.concatenate([np.ravel(weight) for weight in training.model.weights])
+
+
+def test_the_lazy_penalty_is_the_plain_one_where_it_is_paid_in_every_step():
+    graph, model = GNN["as_graph"](PATH), GNN["NonlinearGNN"](2)
+    lazy = weights_after(GNN["LazyTraining"](model, 0.1, every=1, rate=0.01), graph)
+    plain = weights_after(GNN["Training"](model, 0.01, forgetful, penalty=0.1), graph)
+    without = weights_after(GNN["Training"](model, 0.01), graph)
+    assert np.allclose(lazy, plain, atol=1e-5) and np.abs(lazy - without).max() > 1e-3
+
+
+def test_the_lazy_penalty_is_paid_in_the_first_of_every_few_steps_as_many_times_as_large():
+    graph, model = GNN["as_graph"](PATH), GNN["NonlinearGNN"](2)
+    lazy = GNN["LazyTraining"](model, 0.05, every=2, rate=0.01)
+    plain = weights_after(GNN["Training"](model, 0.01, forgetful, penalty=0.1), graph, 1)
+    assert np.allclose(weights_after(lazy, graph, 1), plain, atol=1e-5)
+    calls = []
+    lazy.free, lazy.paying = (lambda *given, name=name: calls.append(name) for name in ("free", "paying"))
+    for _ in range(4):
+        lazy.train(None, graph)
+    lazy.restart(0)
+    lazy.train(None, graph)
+    assert calls == ["free", "paying", "free", "paying", "paying"]
 
 
 # Bad input
