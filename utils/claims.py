@@ -72,8 +72,9 @@ class Claim:
     def judge(self, values: list | None, profile: str = "") -> str:
         """The verdict on measured values: one of VERDICTS.
 
-        Undecided is what the claims file calls so for this profile, since runs on two processors gave two verdicts,
-        as long as the values bear it out: other verdicts lie within the 95% interval of their mean.
+        Undecided is what the claims file calls so for this profile, since runs on two processors gave two verdicts or
+        an edge is nearer than chance, as long as the values bear it out: there are fewer than five of them, or
+        other verdicts lie within the 95% interval of their mean.
         """
         if not values:
             return "not run"
@@ -85,11 +86,14 @@ class Claim:
         return "close" if outside <= width else "not reproduced"
 
     def _unsettled(self, values: list) -> bool:
-        """Whether Student's 95% interval of the mean holds zero, for margins, or values with another verdict."""
+        """Whether Student's 95% interval of the mean holds zero, for margins, or values with another verdict.
+
+        Fewer than five values settle nothing: three folds that agree by chance are no rarity.
+        """
+        if self.kind in ("exact", "trend") or len(values) < 5:
+            return self.kind not in ("exact", "trend")
         from scipy import stats
 
-        if self.kind in ("exact", "trend") or len(values) < 2:
-            return self.kind == "ordering"
         mean, half = stats.tmean(values), stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
         if self.kind == "ordering":
             return abs(mean) <= half
