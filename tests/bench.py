@@ -505,7 +505,7 @@ def diffpool(entry: Entry) -> None:
         optimiser = torch.optim.Adam(model.parameters(), lr=0.003, fused=True)
 
         def epoch() -> None:
-            for ids in order(folds).split(20, 1):
+            for ids in chapter["batches_of"](order(folds), graphs.sizes, 20):
                 batch = chapter["draw"](graphs, ids)
                 logits = model(batch, chapter["dense_level"](batch, width) if filled else None)
                 errors = F.cross_entropy(logits.flatten(0, 1), batch.labels.flatten())

@@ -118,7 +118,7 @@ def test_normalisation_in_one_function_has_the_values_and_gradients_of_its_parts
     ours, theirs = (torch.autograd.grad((x * pull).sum(), parts) for x in (found, expected))
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-6)
-    (length,) = torch.autograd.grad((CHAPTER["unit"](parts[0]) * pull).sum(), parts[0])
+    (length,) = torch.autograd.grad((CHAPTER["Unit"].apply(parts[0]) * pull).sum(), parts[0])
     torch.testing.assert_close(length, torch.autograd.grad((F.normalize(parts[0], dim=2) * pull).sum(), parts[0])[0])
 
 
@@ -153,9 +153,10 @@ def test_pooling_in_groups_has_the_values_and_gradients_of_its_equation(seed):
     batch = CHAPTER["draw"](CHAPTER["Graphs"](collection(random_graphs(12, seed % 50))), torch.randint(12, (2, 7)))
     parts = [torch.randn(*batch.features.shape[:2], k, requires_grad=True) for k in (4, 5, 4)]
     soft, states, sums = parts
-    found = CHAPTER["coarsen_groups"](soft, CHAPTER["in_groups"](states, batch, -1e9), sums, batch)
+    found = CHAPTER["coarsen_groups"](soft, states, sums, batch)
     wide = [CHAPTER["held_apart"](part, batch) for part in parts]
-    expected = (*CHAPTER["coarsen"](*wide), wide[0].transpose(1, 2) @ wide[0])
+    most = wide[1].masked_fill(~batch.mask, -1e9).amax(1)
+    expected = (*CHAPTER["coarsen"](*wide), wide[0].transpose(1, 2) @ wide[0], most)
     pulls = [torch.randn_like(part) for part in expected]
     ours, theirs = (torch.autograd.grad(outputs, parts, pulls) for outputs in (found, expected))
     for one, other in zip((*found, *ours), (*expected, *theirs), strict=True):
@@ -347,6 +348,23 @@ def test_groups_of_like_size_hold_every_graph_once_and_waste_little(sizes, group
     slots = sum(count * most for count, most in found)
     assert len(set(taken)) == len(taken) == sum(sizes) and max(taken) < slots <= len(sizes) * max(sizes)
     assert sorted(back.tolist()) == list(range(len(sizes))) and sum(count for count, _ in found) == len(sizes)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 30), st.integers(1, 7))
+@settings(max_examples=60, deadline=None)
+def test_an_epoch_takes_every_graph_once_and_batches_that_go_together_are_about_as_large(seed, stacks, count, size):
+    torch.manual_seed(seed)
+    sizes = torch.randint(1, 60, (count,))
+    order = torch.stack([torch.randperm(count) for _ in range(stacks)])
+    found = CHAPTER["batches_of"](order, sizes, size)
+    assert len(found) == count // size and all(batch.shape == (stacks, size) for batch in found)
+    for stack in range(stacks):
+        drawn = {tuple(row.tolist()) for row in order[stack, : count // size * size].view(-1, size)}
+        assert {tuple(batch[stack].tolist()) for batch in found} == drawn  # as drawn, but for the order
+    if found:
+        totals = torch.stack([sizes[batch].sum(1) for batch in found]).sort(0).values
+        together = sorted(tuple(sizes[batch].sum(1).tolist()) for batch in found)
+        assert [list(row) for row in together] == totals.tolist()
 
 
 def test_parts_spread_the_classes_and_are_a_partition():
