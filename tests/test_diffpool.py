@@ -134,6 +134,9 @@ def test_losses_and_gradients_in_blocks_are_those_of_one_width_for_all(stacks):
     batch = CHAPTER["draw"](CHAPTER["Graphs"](collection(random_graphs(30, 4))), torch.arange(30).view(stacks, -1))
     torch.manual_seed(0)
     model = CHAPTER["DiffPool"](stacks, 3, 2, clusters=(5, 2)).train().double()
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):  # of zeros the clusters of one node are as large, and rounding picks the largest
+            torch.nn.init.normal_(parameter, std=0.1)
     parts = {name: getattr(batch, name).double() for name in ("features", "adjacency", "degree", "real")}
     batch, found = batch._replace(**parts), []
     for level in (None, CHAPTER["dense_level"](batch, 40)):
@@ -143,7 +146,7 @@ def test_losses_and_gradients_in_blocks_are_those_of_one_width_for_all(stacks):
     torch.testing.assert_close(found[0][0], found[1][0])
     most = max(gradient.abs().max() for gradient in found[1][1])
     for one, other in zip(found[0][1], found[1][1], strict=True):
-        torch.testing.assert_close(one / most, other / most, atol=1e-9, rtol=1e-6)
+        torch.testing.assert_close(one / most, other / most, atol=1e-12, rtol=1e-6)
 
 
 @given(st.integers(0, 10**6))
