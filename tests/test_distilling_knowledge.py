@@ -273,7 +273,12 @@ def after_the_chapter():
     space = definitions.of_chapter(NAME)
     digits = space["stand_in_digits"]()
     digits = space["Digits"](*(part[:600] for part in digits[:2]), *(part[:200] for part in digits[2:]))
-    space |= {"DEVICE": "cpu", "digits": digits, "settings": {"epochs": 1}, "everything": torch.arange(600)}
+    space |= {
+        "DEVICE": "cpu",
+        "digits": digits,
+        "settings": {"epochs": 1, "student": {"batch": 250, "rate": 3e-3}},
+        "everything": torch.arange(600),
+    }
     space["images"], space["test_images"] = (space["standardised"](torch.tensor(p)) for p in digits[::2])
     space["labels"], space["test_labels"] = (torch.tensor(p).long() for p in digits[1::2])
     space["teachers"] = [space["network"](1200, 0)]

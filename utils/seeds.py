@@ -22,12 +22,14 @@ from utils import results, run
 
 
 def each(function: Callable[..., Any], seeds: Iterable[int], *arguments: Any, label: str = "") -> list[Any]:
-    """[function(*arguments, seed) for seed in seeds], with all generators seeded before each call.
+    """`[function(*arguments, seed) for seed in seeds]`, with all generators seeded before each call.
 
     A call depends on its arguments alone and gives its result back: what it changes elsewhere is lost where it runs
     in another process or ran before. Three variables of the environment say how calls are made: WALKTHROUGHS_JOBS,
     in how many processes of one thread; DASK_SCHEDULER_ADDRESS, on which cluster; WALKTHROUGHS_KEPT, in which folder
-    results are kept. Without them the calls are made here, one after the other.
+    results are kept. Without them the calls are made here, one after the other. All ways give the same results, but
+    for the generator of Python's `random` on a cluster, from which the worker's own threads draw too: use torch's,
+    numpy's or one of your own there.
 
     Args:
         function: defined with `def`, at the top of the chapter.
