@@ -112,6 +112,20 @@ def test_a_value_is_undecided_only_where_its_interval_crosses_an_edge_of_the_ban
     assert claim(expected={"quick": "undecided", "full": "close"}).judge(values, "quick") == verdict
 
 
+@pytest.mark.parametrize(
+    ("times", "verdict"),
+    [
+        ([1, 3, 8], "undecided"),  # a line through three points
+        ([1.0, 2.6, 4.9, 13.0, 23.0], "undecided"),  # slope 1.15 ± .2
+        ([1.0, 2.0, 4.1, 8.0, 16.1], "reproduced"),
+        ([1.0, 4.0, 16.1, 64.0, 256.1], "not reproduced"),
+    ],
+)
+def test_a_slope_is_undecided_only_where_its_interval_holds_an_edge_of_the_band(times, verdict):
+    grows = claim(kind="trend", paper=1.0, tolerance=0.25, expected={"quick": "undecided", "full": "reproduced"})
+    assert grows.judge([[2**k, time] for k, time in enumerate(times)], "quick") == verdict
+
+
 @pytest.mark.parametrize(("margins", "count"), [([0.7, -0.1, 0.5], 0), ([0.5, 0.52, 0.49, 0.5, 0.47], 1)])
 def test_a_run_that_decides_an_undecided_order_is_a_fault(margins, count):
     file = claims.ClaimsFile("sample", "", "", (), {"accuracy": claim(**UNDECIDED)})

@@ -88,12 +88,17 @@ class Claim:
     def _unsettled(self, values: list) -> bool:
         """Whether Student's 95% interval of the mean holds zero, for margins, or values with another verdict.
 
-        Fewer than five values settle nothing: three folds that agree by chance are no rarity.
+        Fewer than five values settle nothing: three folds that agree by chance are no rarity. Values that must
+        be exact are settled by one.
         """
-        if self.kind in ("exact", "trend") or len(values) < 5:
-            return self.kind not in ("exact", "trend")
+        if self.kind == "exact" or len(values) < 5:
+            return self.kind != "exact"
         from scipy import stats
 
+        if self.kind == "trend":
+            line = stats.linregress(*([math.log(pair[i]) for pair in values] for i in (0, 1)))
+            off = abs(line.slope - self.paper) if self.paper is not None else math.inf
+            return abs(off - self.tolerance) <= stats.t.ppf(0.975, len(values) - 2) * line.stderr  # an edge is inside
         mean, half = stats.tmean(values), stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
         if self.kind == "ordering":
             return abs(mean) <= half
