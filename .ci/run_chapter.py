@@ -44,9 +44,7 @@ def execute_notebook(chapter: str) -> None:
     client = NotebookClient(notebook, timeout=None, kernel_name="python3", record_timing=False)
     client.execute(cwd=str(path.parent))
     notebook.metadata["language_info"] = {"name": "python"}
-    part = path.with_suffix(".part")
-    nbformat.write(notebook, part)
-    part.replace(path)
+    results.write_whole(path, (nbformat.writes(notebook) + "\n").encode())
 
 
 def keep_results(chapter: str, jobs: int | None) -> None:
