@@ -8,6 +8,7 @@ results are kept in .kept, in a folder for each state of the code.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.util
 import os
 import sys
@@ -47,10 +48,19 @@ def execute_notebook(chapter: str) -> None:
     results.write_whole(path, (nbformat.writes(notebook) + "\n").encode())
 
 
+def fingerprint(chapter: str) -> str:
+    """A hash of what the results of a chapter depend on: its code, the helpers' code, and the versions in use."""
+    parts = [notebooks.chapter_hash(chapter), *(f"{name} {number}" for name, number in results.versions().items())]
+    for path in sorted((notebooks.ROOT / "utils").rglob("*.py")):
+        if ".".join(path.relative_to(notebooks.ROOT).with_suffix("").parts) not in results.SHOWS:
+            parts.append(notebooks.code_hash(path.read_text(encoding="utf-8")))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
 def keep_results(chapter: str, jobs: int | None) -> None:
     """Say where a full run keeps the results of its seeds, and in how many processes it makes them."""
     device = run.device()
-    folder = notebooks.ROOT / ".kept" / f"{chapter}-{device}-{results.fingerprint(chapter)}"
+    folder = notebooks.ROOT / ".kept" / f"{chapter}-{device}-{fingerprint(chapter)}"
     alone = device == "cuda" or importlib.util.find_spec("joblib") is None
     jobs = jobs or (1 if alone else len(os.sched_getaffinity(0)))
     os.environ.update(WALKTHROUGHS_KEPT=str(folder), WALKTHROUGHS_JOBS=str(jobs))

@@ -9,6 +9,7 @@ import difflib
 import importlib.util
 import json
 import math
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,46 +73,23 @@ class Claim:
     def judge(self, values: list | None, profile: str = "") -> str:
         """The verdict on measured values: one of VERDICTS.
 
-        Undecided is what the claims file calls so for this profile, since runs on two processors gave two verdicts or
-        an edge is nearer than chance, as long as the values bear it out: there are fewer than five of them, or
-        other verdicts lie within the 95% interval of their mean.
+        Undecided is what the claims file calls so for this profile, since runs on two processors gave two verdicts;
+        five values and more are judged all the same.
         """
         if not values:
             return "not run"
-        if self.expected.get(profile) == "undecided" and self._unsettled(values):
+        if self.expected.get(profile) == "undecided" and len(values) < 5:
             return "undecided"
         outside, width = self.distance(values)
         if outside <= 1e-9:
             return "reproduced"
         return "close" if outside <= width else "not reproduced"
 
-    def _unsettled(self, values: list) -> bool:
-        """Whether Student's 95% interval of the mean holds zero, for margins, or values with another verdict.
-
-        Fewer than five values settle nothing: three folds that agree by chance are no rarity. Values that must
-        be exact are settled by one.
-        """
-        if self.kind == "exact" or len(values) < 5:
-            return self.kind != "exact"
-        from scipy import stats
-
-        if self.kind == "trend":
-            line = stats.linregress(*([math.log(pair[i]) for pair in values] for i in (0, 1)))
-            off = abs(line.slope - self.paper) if self.paper is not None else math.inf
-            return abs(off - self.tolerance) <= stats.t.ppf(0.975, len(values) - 2) * line.stderr  # an edge is inside
-        mean, half = stats.tmean(values), stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-        if self.kind == "ordering":
-            return abs(mean) <= half
-        return len({self.judge([value]) for value in (mean - half, mean, mean + half)}) > 1
-
     def summary(self, values: list) -> float:
         """One number for the values: their mean, or for a trend the slope on logarithmic axes."""
         if self.kind != "trend":
-            return sum(values) / len(values)
-        xs, ys = ([math.log(pair[i]) for pair in values] for i in (0, 1))
-        x_mean, y_mean = sum(xs) / len(xs), sum(ys) / len(ys)
-        rise = sum((x - x_mean) * (y - y_mean) for x, y in zip(xs, ys, strict=True))
-        return rise / sum((x - x_mean) ** 2 for x in xs)
+            return statistics.fmean(values)
+        return statistics.linear_regression(*([math.log(pair[i]) for pair in values] for i in (0, 1))).slope
 
     def describe(self, values: list | None) -> str:
         """The values as a reader sees them: mean and standard deviation over seeds, wins, or slope."""
@@ -124,8 +102,7 @@ class Claim:
         mean = self.summary(values)
         if len(values) == 1:
             return f"{mean:.{self.digits}f}"
-        deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
-        return f"{mean:.{self.digits}f} ± {deviation:.{self.digits}f}"
+        return f"{mean:.{self.digits}f} ± {statistics.stdev(values):.{self.digits}f}"
 
     def reported(self) -> str:
         """The paper's side as a reader sees it."""
@@ -185,10 +162,7 @@ def load(chapter: str, folder: Path = ROOT / "data" / "claims") -> ClaimsFile:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ClaimError(f"{where} is not valid YAML: {error}") from error
-    fault = _fault(content)
-    if fault is not None:
-        spot = "/".join(str(part) for part in fault.absolute_path) or "the file"
-        raise ClaimError(f"{where}, {_claim_at(content, list(fault.absolute_path))}{spot}: {fault.message}")
+    _hold_against_schema(content, where)
     if content["chapter"] != chapter:
         raise ClaimError(f"{where} says chapter: {content['chapter']}, which must equal the file's name")
     found: dict[str, Claim] = {}
@@ -199,20 +173,19 @@ def load(chapter: str, folder: Path = ROOT / "data" / "claims") -> ClaimsFile:
     return ClaimsFile(chapter, content["title"], content["paper"], tuple(content["data"]), found)
 
 
-def _fault(content: Any) -> Any:
-    """The worst fault of a claims file by the schema; None where jsonschema is absent, as on a rented GPU."""
+def _hold_against_schema(content: Any, where: str) -> None:
+    """Raise ClaimError for the worst fault of a claims file; jsonschema may be absent, as on a rented GPU."""
     if importlib.util.find_spec("jsonschema") is None:
-        return None
+        return
     import jsonschema
 
     schema = json.loads((ROOT / "data" / "claims.schema.json").read_text(encoding="utf-8"))
-    return jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(content))
-
-
-def _claim_at(content: Any, spot: list) -> str:
-    if len(spot) > 1 and spot[0] == "claims":
-        return f"claim {content['claims'][spot[1]].get('id', 'without id')!r}, "
-    return ""
+    fault = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(content))
+    if fault is not None:
+        spot = list(fault.absolute_path)
+        claim = content["claims"][spot[1]].get("id", "without id") if spot[:1] == ["claims"] and spot[1:] else None
+        place = "/".join(map(str, spot)) or "the file"
+        raise ClaimError(f"{where}, {f'claim {claim!r}, ' if claim else ''}{place}: {fault.message}")
 
 
 def checked(values: Any, claim_id: str) -> list:

@@ -5,28 +5,14 @@ The colours are those of Okabe and Ito; figures keep a white ground so that a da
 
 from __future__ import annotations
 
+from pathlib import Path
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B6B6B", "#000000")
 
 
 def use_style() -> None:
     """Set matplotlib's defaults for the book; called by `run.start`."""
-    import matplotlib as mpl
+    import matplotlib.style
 
-    mpl.rcParams.update(
-        {
-            "figure.dpi": 110,
-            "figure.facecolor": "white",
-            "savefig.facecolor": "white",
-            "figure.constrained_layout.use": True,
-            "axes.prop_cycle": mpl.cycler(color=COLOURS),
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.titlesize": "medium",
-            "axes.titleweight": "bold",
-            "axes.grid": True,
-            "grid.alpha": 0.25,
-            "font.size": 10,
-            "legend.frameon": False,
-            "lines.linewidth": 1.8,
-        }
-    )
+    matplotlib.style.use(Path(__file__).with_suffix(".mplstyle"))
+    matplotlib.rcParams["axes.prop_cycle"] = matplotlib.cycler(color=COLOURS)

@@ -5,9 +5,9 @@ A record carries hashes of the code that made it, so that a reader is told when 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import datetime
-import hashlib
 import json
 import os
 import platform
@@ -80,45 +80,30 @@ def code_hashes(chapter: str) -> dict[str, str]:
     """Hashes of the chapter's code and of each loaded module of utils, those that only show things left out."""
     hashes = {f"chapters/{chapter}.ipynb": notebooks.chapter_hash(chapter)}
     for name, module in sorted(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if name.startswith("utils.") and file and name not in SHOWS:
-            path = Path(file).resolve()
-            hashes[path.relative_to(ROOT).as_posix()] = notebooks.code_hash(path.read_text(encoding="utf-8"))
+        if name.startswith("utils.") and getattr(module, "__file__", None) and name not in SHOWS:
+            path = Path(module.__file__).resolve()
+            hashes[path.relative_to(ROOT).as_posix()] = _hash_now(path)
     return hashes
-
-
-def fingerprint(chapter: str) -> str:
-    """A hash of what the results of a chapter depend on: its code, the helpers' code, and the versions in use."""
-    parts = [notebooks.chapter_hash(chapter), *(f"{name} {number}" for name, number in versions().items())]
-    for path in sorted((ROOT / "utils").rglob("*.py")):
-        if ".".join(path.relative_to(ROOT).with_suffix("").parts) not in SHOWS:
-            parts.append(notebooks.code_hash(path.read_text(encoding="utf-8")))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:
     """The versions of Python and of the packages on which results may depend, as far as they are installed."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 
 def stale(run: dict[str, Any]) -> list[str]:
     """The files whose code is not what it was when the run was made; an empty list for a current record."""
-    changed = []
-    for name, recorded in run["provenance"]["code"].items():
-        path = ROOT / name
-        if not path.exists():
-            changed.append(name)
-        elif path.suffix == ".ipynb":
-            changed += [name] if notebooks.chapter_hash(path.stem) != recorded else []
-        elif notebooks.code_hash(path.read_text(encoding="utf-8")) != recorded:
-            changed.append(name)
-    return changed
+    return [name for name, recorded in run["provenance"]["code"].items() if _hash_now(ROOT / name) != recorded]
+
+
+def _hash_now(path: Path) -> str | None:
+    if path.suffix == ".ipynb" and path.exists():
+        return notebooks.chapter_hash(path.stem)
+    return notebooks.code_hash(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def provenance(chapter: str, device: str, seconds: float) -> dict[str, Any]:
