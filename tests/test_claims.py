@@ -309,6 +309,8 @@ def test_a_recorded_run_is_shown_as_current_stale_or_not_made(sample):
     assert "Made by the code as it stands" in show.recorded_table(sample.claims, "full", record, []).markup
     stale = show.recorded_table(sample.claims, "full", record, ["utils/run.py"]).markup
     assert "Stale: changed since then: utils/run.py" in stale
+    resumed = {**record, "provenance": {**stamp, "resumed": True}}
+    assert "1.0 minutes since it was resumed" in show.recorded_table(sample.claims, "full", resumed, []).markup
     assert "has not been made yet" in show.recorded_table(sample.claims, "full", None, []).text
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from utils import notebooks, seeds
+from utils import notebooks, results, seeds
 
 
 def walk(steps, seed):
@@ -130,6 +130,13 @@ def test_a_run_killed_at_any_moment_goes_on_at_the_seed_under_way(kept, tmp_path
     done = subprocess.run(command, cwd=notebooks.ROOT, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[[0, 8], [1, 8], [2, 8], [3, 8]]", done.stderr
     assert log.read_text().split() == ["0", "1", "2", "2", "3"]
+
+
+def test_the_stamp_tells_a_run_that_found_results_from_one_that_made_them_all(kept):
+    assert "resumed" not in results.provenance("gcn", "cpu", seconds=0)
+    seeds.each(walk, range(2), 5)
+    assert "resumed" not in results.provenance("gcn", "cpu", seconds=3600)
+    assert results.provenance("gcn", "cpu", seconds=0)["resumed"]
 
 
 def test_a_result_is_written_whole_or_not_at_all(kept, monkeypatch):

@@ -107,7 +107,10 @@ def _hash_now(path: Path) -> str | None:
 
 
 def provenance(chapter: str, device: str, seconds: float) -> dict[str, Any]:
-    """Where, when and with what a run was made: device, versions, commit, code hashes, seconds, bytes, joules."""
+    """Where, when and with what a run was made: device, versions, commit, code hashes, seconds, bytes, joules.
+
+    A run that found results kept by an earlier one is stamped as resumed: its seconds are those of the last part.
+    """
     own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     stamp = {
         "device": device_name(device),
@@ -119,6 +122,9 @@ def provenance(chapter: str, device: str, seconds: float) -> dict[str, Any]:
         "processor_seconds": round(time.process_time() + children.ru_utime + children.ru_stime, 1),
         "peak_memory_bytes": max(own.ru_maxrss, children.ru_maxrss) * 1024,  # of the largest process
     }
+    kept = Path(os.environ.get("WALKTHROUGHS_KEPT", "no folder")).glob("*.pickle")
+    if any(file.stat().st_mtime < time.time() - seconds for file in kept):
+        stamp["resumed"] = True
     if device == "cuda":
         import torch
 

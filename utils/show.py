@@ -117,7 +117,8 @@ def recorded_table(file: ClaimsFile, profile: str, run: dict[str, Any] | None, s
         )
     stamp = run["provenance"]
     line = (
-        f"Recorded {profile} run of {stamp['date']} on {stamp['device']}, {stamp['wall_seconds'] / 60:.1f} minutes, "
+        f"Recorded {profile} run of {stamp['date']} on {stamp['device']}, {stamp['wall_seconds'] / 60:.1f} minutes"
+        f"{' since it was resumed' if stamp.get('resumed') else ''}, "
         f"peak memory {stamp['peak_memory_bytes'] / 2**30:.1f} GiB, commit {stamp['commit']}. "
     )
     if "device_energy_joules" in stamp:
