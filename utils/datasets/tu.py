@@ -1,4 +1,4 @@
-"""Many small graphs of the TU Dortmund collection: the protein graphs ENZYMES, PROTEINS and DD; COLLAB.
+"""Many small graphs of the TU Dortmund collection: proteins (ENZYMES, PROTEINS, DD), COLLAB, REDDIT.
 Stand-in: 60 rings with chords; labels run along the ring in stretches, attributes follow them with noise."""
 
 import zipfile
@@ -11,7 +11,8 @@ from .files import path
 from .provenance import real_or_stand_in
 from .registry import unknown
 
-TAGGED = {"ENZYMES": True, "PROTEINS": True, "DD": True, "COLLAB": False}  # whether nodes carry labels
+TAGGED = {"ENZYMES": True, "PROTEINS": True, "DD": True}  # whether nodes carry labels
+TAGGED |= dict.fromkeys(("COLLAB", "REDDIT-BINARY", "REDDIT-MULTI-12K"), False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +30,7 @@ class TUGraphs:
 
 
 def load(name: str) -> TUGraphs:
-    """Load ENZYMES, PROTEINS, DD or COLLAB, or 60 generated graphs when the files are out of reach.
+    """Load a set named in TAGGED, or 60 generated graphs when its files are out of reach.
     Raises UnknownName, BadFile for files that do not fit each other, and any DataError but Unreachable."""
     if name not in TAGGED:
         raise unknown(name, TAGGED, "set of graphs", "utils.datasets.tu")
