@@ -18,6 +18,7 @@ from utils import claims
 NAME = "distilling_knowledge"
 KD = definitions.of_chapter(NAME)
 KD["DEVICE"] = "cpu"
+KD["settings"] = {"bfloat16": False}
 
 
 def logits(seed, cases=20, classes=10):
@@ -276,7 +277,7 @@ def after_the_chapter():
     space |= {
         "DEVICE": "cpu",
         "digits": digits,
-        "settings": {"epochs": 1, "student": {"batch": 250, "rate": 3e-3}},
+        "settings": {"epochs": 1, "bfloat16": False, "student": {"batch": 250, "rate": 3e-3}},
         "everything": torch.arange(600),
     }
     space["images"], space["test_images"] = (space["standardised"](torch.tensor(p)) for p in digits[::2])
