@@ -546,7 +546,7 @@ def diffpool(entry: Entry) -> None:
 def distilling_knowledge(entry: Entry) -> None:
     """A training step of the MNIST teacher, with jitter and dropout, against a plain loop; and one of a student."""
     chapter, labels = definitions.of_chapter("distilling_knowledge"), torch.arange(60_000) % 10
-    chapter["DEVICE"] = "cpu"
+    chapter["DEVICE"], chapter["settings"] = "cpu", {"bfloat16": False}
     padded, rows = torch.randint(256, (60_000, 32, 32), dtype=torch.uint8), torch.randperm(60_000)[:200]
     ours = chapter["TeacherTraining"](padded, labels, 0, "halves", 1)
     examples = chapter["TeacherTraining"](padded, labels, 0, "examples", 1)
@@ -570,8 +570,13 @@ def distilling_knowledge(entry: Entry) -> None:
         for rows in plain_steps:
             chapter["plain_step"](plain, optimiser, padded, labels, rows)
 
+    def train_student(short: bool) -> None:
+        chapter["settings"]["bfloat16"] = short
+        chapter["fit"](student, images, loss, few, 1, 0)
+
     steps = {
-        "student, from stored logits": lambda: chapter["fit"](student, images, loss, few, 1, 0),
+        "student, from stored logits": lambda: train_student(False),
+        "the same, bfloat16 where the processor has it": lambda: train_student(True),
         "teacher, plain loop": plain_teacher,
     }
     title = "MNIST student against teacher, training on 5000 images"
