@@ -71,10 +71,8 @@ class Claim:
         return max(0.0, abs(value - self.paper) - self.tolerance), self.tolerance
 
     def judge(self, values: list | None, profile: str = "") -> str:
-        """The verdict on measured values: one of VERDICTS.
-
-        Undecided is what the claims file calls so for this profile, since runs on two processors gave two verdicts;
-        five values and more are judged all the same.
+        """The verdict on measured values: one of VERDICTS. Undecided is what the claims file calls so for this
+        profile, since runs on two processors gave two verdicts; five values and more are judged all the same.
         """
         if not values:
             return "not run"

@@ -107,10 +107,7 @@ def _hash_now(path: Path) -> str | None:
 
 
 def provenance(chapter: str, device: str, seconds: float) -> dict[str, Any]:
-    """Where, when and with what a run was made: device, versions, commit, code hashes, seconds, bytes, joules.
-
-    A run that found results kept by an earlier one is stamped as resumed: its seconds are those of the last part.
-    """
+    """Where, when and with what a run was made. A run that found kept results counts its last part's seconds."""
     own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     stamp = {
         "device": device_name(device),

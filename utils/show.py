@@ -129,10 +129,7 @@ def recorded_table(file: ClaimsFile, profile: str, run: dict[str, Any] | None, s
 
 
 def comparison_table(label: str, readings: dict[str, dict[str, Sequence[float]]]) -> Html:
-    """Values under several conditions: mean, deviation, lowest; shares to three digits. As Chapter.compare.
-
-    Where chance plays no part, and all values are one, that value is shown alone.
-    """
+    """Values under several conditions: mean, deviation, lowest; only the value where all are one. As Chapter.compare."""
     rows = []
     for name in next(iter(readings.values())):
         cells = ""
