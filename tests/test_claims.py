@@ -99,6 +99,21 @@ def test_a_claim_is_undecided_with_fewer_than_five_values_and_in_the_profile_tha
     assert "undecided" not in (claim(**UNDECIDED).judge(margins, "full"), claim(**UNDECIDED).judge(margins))
 
 
+@pytest.mark.parametrize(
+    ("changes", "values", "verdict"),
+    [
+        ({}, [84.0, 79.0], "undecided"),
+        ({}, [80.1, 80.2, 80.0, 80.3, 79.8], "reproduced"),
+        ({}, [81.5, 80.0, 80.5, 82.0, 80.1], "reproduced"),  # another verdict is near: it is judged all the same
+        ({}, [70.1, 70.2, 70.0, 70.3, 69.9], "not reproduced"),
+        ({"kind": "exact", "tolerance": 0.0}, [80.0, 81.0], "not reproduced"),  # chance plays no part
+        ({"kind": "trend", "paper": 1.0, "tolerance": 0.25}, [[1, 1], [2, 3], [4, 8]], "undecided"),
+    ],
+)
+def test_five_values_and_exact_ones_are_judged_where_fewer_are_undecided(changes, values, verdict):
+    assert claim(expected={"quick": "undecided", "full": "close"}, **changes).judge(values, "quick") == verdict
+
+
 @pytest.mark.parametrize(("margins", "count"), [([0.7, -0.1, 0.5], 0), ([0.5, 0.52, 0.49, 0.5, 0.47], 1)])
 def test_a_run_that_decides_an_undecided_order_is_a_fault(margins, count):
     file = claims.ClaimsFile("sample", "", "", (), {"accuracy": claim(**UNDECIDED)})

@@ -107,7 +107,8 @@ def _hash_now(path: Path) -> str | None:
 
 
 def provenance(chapter: str, device: str, seconds: float) -> dict[str, Any]:
-    """Where, when and with what a run was made. A run that found kept results counts its last part's seconds."""
+    """Where, when and with what a run was made: device, versions, commit, code hashes, seconds, bytes, joules.
+    A run that found kept results is stamped as resumed, and its seconds are those of its last part."""
     own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     stamp = {
         "device": device_name(device),

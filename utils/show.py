@@ -129,7 +129,7 @@ def recorded_table(file: ClaimsFile, profile: str, run: dict[str, Any] | None, s
 
 
 def comparison_table(label: str, readings: dict[str, dict[str, Sequence[float]]]) -> Html:
-    """Values under several conditions: mean, deviation, lowest; only a value where all are one. As Chapter.compare."""
+    """Values under several conditions: mean, deviation, lowest; of equal ones the value. As Chapter.compare."""
     rows = []
     for name in next(iter(readings.values())):
         cells = ""
