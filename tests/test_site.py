@@ -22,6 +22,9 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 PHONE = {"width": 375, "height": 800}
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+# How far to the right each verdict of a chapter reaches.
+VERDICTS = """[...document.querySelectorAll('.cell_output table.claims .badge')]
+  .map(badge => badge.getBoundingClientRect().right)"""
 # How many formulas begin left of their box, where no scrolling reaches.
 CUT = """[...document.querySelectorAll('div.math')].filter(box => [...box.querySelectorAll('mjx-container, mjx-math')]
   .some(part => part.getBoundingClientRect().left < box.getBoundingClientRect().left - 1)).length"""
@@ -126,6 +129,7 @@ def visits(browser, address, pages) -> dict[str, dict]:
             "formulas": page.evaluate("document.querySelectorAll('.math').length"),
             "unset": page.evaluate("document.querySelectorAll('.math:not(:has(mjx-container))').length"),
             "cut": page.evaluate(CUT),
+            "verdicts": page.evaluate(VERDICTS),
             "faulty": page.evaluate("[...document.querySelectorAll('mjx-merror')].map(e => e.dataset.mjxError)"),
         }
         page.close()
@@ -221,6 +225,12 @@ def test_no_page_asks_another_host(visits, address):
     asked = {url for visit in visits.values() for url in visit["requests"]}
     assert len(asked) > len(visits)
     assert not [url for url in asked if not url.startswith((address, "data:"))]
+
+
+def test_phones_show_every_verdict_without_scrolling_sideways(visits):
+    chapters = {name: v["verdicts"] for name, v in visits.items() if name.startswith("chapters/")}
+    assert chapters and all(chapters.values())
+    assert not {name: edges for name, edges in chapters.items() if max(edges) > PHONE["width"]}
 
 
 def test_console_stays_empty(visits):
