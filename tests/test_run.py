@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import random
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from utils import claims, dgl_compat, notebooks, run
+from utils import claims, dgl_compat, notebooks, results, run
 
 HEAVY = {"torch", "tensorflow", "dgl", "matplotlib.pyplot", "scipy", "sklearn", "requests", "IPython"}
 
@@ -128,6 +129,7 @@ def beginning(path, kind="code", whole=notebooks.cells):
     return found[: 1 + next(n for n, cell in enumerate(found) if "run.start(" in cell["source"])]
 
 run_chapter.datasets.within_reach = lambda name: True
+run_chapter.unrecorded = lambda *_: []  # only the beginnings are run
 for chapter in claims.chapters():
     if chapter != "gnn_fixed_point":  # which is about TensorFlow
         whole, notebooks.cells = notebooks.cells, beginning
@@ -143,3 +145,20 @@ def test_a_full_run_of_a_torch_chapter_needs_no_jupyter_no_tensorflow_and_no_dgl
     done = subprocess.run([sys.executable, "-c", RENTED], capture_output=True, text=True, cwd=notebooks.ROOT)
     started = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("started ")]
     assert started == [[name, "full"] for name in claims.chapters() if name != "gnn_fixed_point"], done.stderr
+
+
+def test_a_run_that_recorded_nothing_of_a_set_in_reach_is_reported(monkeypatch):
+    monkeypatch.syspath_prepend(notebooks.ROOT / ".ci")
+    runner = importlib.import_module("run_chapter")
+    whole = results.load("diffpool", "full")
+    without = whole | {"records": {k: v for k, v in whole["records"].items() if not k.startswith("dd-")}}
+    for reached, found, expected in (
+        ({"ENZYMES", "DD"}, without, ["dd-as-reported", "dd-det", "dd-mean"]),
+        ({"ENZYMES"}, without, []),
+        ({"ENZYMES", "DD"}, whole, []),
+    ):
+        monkeypatch.setattr(runner.datasets, "within_reach", reached.__contains__)
+        monkeypatch.setattr(runner.results, "load", lambda *_, run=found: run)
+        assert runner.unrecorded("diffpool", "full") == expected
+    monkeypatch.setattr(runner.results, "load", lambda *_: None)
+    assert "memory" in runner.unrecorded("diffpool", "full")
