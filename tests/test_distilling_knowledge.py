@@ -100,6 +100,20 @@ def test_masks_keep_the_mean(seed, drop):
     assert abs(mask.mean().item() - 1) < 6 * math.sqrt(drop / (1 - drop) / 60_000)
 
 
+@pytest.mark.parametrize("short", [True, False])
+def test_the_teachers_dropout_takes_short_numbers_where_they_are_used_and_the_same_masks(short, monkeypatch):
+    model, rng = KD["network"](200, 1), np.random.default_rng(0)
+    batch, target = torch.randn(50, 784), torch.from_numpy(rng.integers(10, size=50))
+    found = []
+    for used in (False, short):
+        monkeypatch.setitem(KD, "uses_bfloat16", lambda used=used: used)
+        KD["examples_gradients"](model, batch, target, np.random.Generator(np.random.SFC64(3)))
+        found.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    off = ((found[1] - found[0]).norm() / found[0].norm()).item()
+    assert 1e-4 < off < 0.05 if short else off == 0
+    assert found[1].dtype == torch.float32
+
+
 def test_images_are_moved_and_nothing_else():
     images = torch.randint(1, 255, (40, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     padded, rows = F.pad(images, (2, 2, 2, 2)), torch.randperm(40, generator=torch.Generator().manual_seed(1))
