@@ -21,10 +21,14 @@ from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 PHONE = {"width": 375, "height": 800}
+LAPTOP = {"width": 1200, "height": 800}  # the narrowest window with a column on either side of the text
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 # How far to the right each verdict of a chapter reaches.
 VERDICTS = """[...document.querySelectorAll('.cell_output table.claims .badge')]
   .map(badge => badge.getBoundingClientRect().right)"""
+# How far each verdict of a chapter reaches out of the box that its table scrolls in.
+BEYOND = """[...document.querySelectorAll('.cell_output table.claims .badge')]
+  .map(badge => badge.getBoundingClientRect().right - badge.closest('.table-box').getBoundingClientRect().right)"""
 # How many formulas begin left of their box, where no scrolling reaches.
 CUT = """[...document.querySelectorAll('div.math')].filter(box => [...box.querySelectorAll('mjx-container, mjx-math')]
   .some(part => part.getBoundingClientRect().left < box.getBoundingClientRect().left - 1)).length"""
@@ -132,6 +136,8 @@ def visits(browser, address, pages) -> dict[str, dict]:
             "verdicts": page.evaluate(VERDICTS),
             "faulty": page.evaluate("[...document.querySelectorAll('mjx-merror')].map(e => e.dataset.mjxError)"),
         }
+        page.set_viewport_size(LAPTOP)
+        found[name]["beyond"] = page.evaluate(BEYOND)
         page.close()
     context.close()
     return found
@@ -231,6 +237,12 @@ def test_phones_show_every_verdict_without_scrolling_sideways(visits):
     chapters = {name: v["verdicts"] for name, v in visits.items() if name.startswith("chapters/")}
     assert chapters and all(chapters.values())
     assert not {name: edges for name, edges in chapters.items() if max(edges) > PHONE["width"]}
+
+
+def test_laptops_show_every_verdict_without_scrolling_sideways(visits):
+    chapters = {name: v["beyond"] for name, v in visits.items() if name.startswith("chapters/")}
+    assert chapters and all(chapters.values())
+    assert not {name: max(edges) for name, edges in chapters.items() if max(edges) > 0}
 
 
 def test_console_stays_empty(visits):
