@@ -61,7 +61,7 @@ def claim_rows(chapter: str) -> list[str]:
     for claim in file.claims.values():
         run = next((run for run in runs if claim.id in run["records"]), None)
         records = run["records"] if run else {}
-        verdict = claim.judge(records.get(claim.id), run["profile"] if run else "")
+        verdict = claim.verdict(records, run["profile"] if run else "")
         controls = [claim.describe(records.get(f"{claim.id}/{c['id']}")) for c in claim.controls if run]
         stamp = "–"
         if run:

@@ -120,6 +120,56 @@ def test_a_run_that_decides_an_undecided_order_is_a_fault(margins, count):
     assert len(claims.faults(file, {"accuracy": margins}, "quick", set())) == count
 
 
+CONTROLLED = {"controls": ({"id": "shuffled", "statement": "on shuffled labels"},)}
+FIVE = [80.2, 79.9, 80.1, 80.4, 79.8]
+
+
+@pytest.mark.parametrize(
+    ("ours", "control", "verdict"),
+    [
+        (FIVE, [80.9] * 5, "undecided"),  # both lie within the band
+        ([81.5] * 5, [80.9] * 5, "undecided"),  # ours is close, the control within
+        (FIVE, [81.5] * 5, "reproduced"),  # a control that is close has missed the band
+        (FIVE, [70.0] * 5, "reproduced"),
+        ([70.0] * 5, [80.9] * 5, "not reproduced"),  # a control does not mend a claim that fails
+        (None, [80.9] * 5, "not run"),
+    ],
+)
+def test_a_claim_that_its_control_meets_too_is_undecided(ours, control, verdict):
+    records = {"accuracy": ours, "accuracy/shuffled": control}
+    assert claim(**CONTROLLED).verdict({k: v for k, v in records.items() if v}, "full") == verdict
+
+
+@pytest.mark.parametrize(
+    ("expected", "ours", "control", "faults"),
+    [
+        ("undecided", FIVE, [80.9] * 5, []),  # announced, and so it is
+        ("undecided", FIVE, [70.0] * 5, ["reproduced"]),  # announced, and the control misses the band
+        ("reproduced", FIVE, [80.9] * 5, ["undecided", "control meets"]),
+        ("not reproduced", [70.0] * 5, [80.9] * 5, ["control meets"]),
+        ("undecided", FIVE[:3], [80.9] * 3, ["control meets"]),  # undecided for its few seeds is no excuse
+        ("undecided", FIVE, None, ["reproduced", "not run"]),
+    ],
+)
+def test_a_control_that_meets_its_claim_is_a_fault_unless_it_was_announced(expected, ours, control, faults):
+    one = claim(expected={"quick": "close", "full": expected}, **CONTROLLED)
+    file = claims.ClaimsFile("sample", "", "", (), {"accuracy": one})
+    records = {"accuracy": ours} | ({"accuracy/shuffled": control} if control else {})
+    found = claims.faults(file, records, "full", set())
+    assert len(found) == len(faults)
+    assert all(words in line for words, line in zip(faults, found, strict=True))
+
+
+def test_the_recorded_run_shows_the_control_that_leaves_a_claim_undecided(tmp_path):
+    one = claim(expected={"quick": "close", "full": "undecided"}, **CONTROLLED)
+    file = claims.ClaimsFile("sample", "", "", (), {"accuracy": one})
+    stamp = {"date": "2020-01-01", "device": "CPU", "wall_seconds": 60.0, "peak_memory_bytes": 2**30, "commit": "abc"}
+    run_with = {"records": {"accuracy": FIVE, "accuracy/shuffled": [80.9] * 5}, "provenance": stamp}
+    assert "control shuffled: 80.9 ± 0.0" in show.recorded_table(file, "full", run_with, []).markup
+    run_with["records"]["accuracy/shuffled"] = [70.0] * 5
+    assert "shuffled" not in show.recorded_table(file, "full", run_with, []).markup
+
+
 @given(st.floats(-1e3, 1e3), st.floats(0.1, 50), st.floats(0, 5))
 def test_an_interval_is_judged_by_its_distance_alone(paper, tolerance, widths):
     value = paper + widths * tolerance

@@ -83,6 +83,17 @@ class Claim:
             return "reproduced"
         return "close" if outside <= width else "not reproduced"
 
+    def verdict(self, records: dict[str, list], profile: str = "") -> str:
+        """The verdict on a claim among the records of its run. A claim that holds, or is close, proves nothing where
+        one of its controls holds, too: it is undecided."""
+        found = self.judge(records.get(self.id), profile)
+        return "undecided" if found in ("reproduced", "close") and self.met(records) else found
+
+    def met(self, records: dict[str, list]) -> list[str]:
+        """The ids of the controls that meet the claim."""
+        named = [control["id"] for control in self.controls]
+        return [control for control in named if self.judge(records.get(f"{self.id}/{control}")) == "reproduced"]
+
     def summary(self, values: list) -> float:
         """One number for the values: their mean, or for a trend the slope on logarithmic axes."""
         if self.kind != "trend":
@@ -201,7 +212,7 @@ def checked(values: Any, claim_id: str) -> list:
 
 
 def faults(file: ClaimsFile, records: dict[str, list], profile: str, real: set[str]) -> list[str]:
-    """What is wrong with a run: a verdict that is not the expected one, a control that meets its claim.
+    """What is wrong with a run: a verdict that is not the expected one, a control that meets its claim unannounced.
 
     Args:
         file: the chapter's claims.
@@ -214,16 +225,17 @@ def faults(file: ClaimsFile, records: dict[str, list], profile: str, real: set[s
     for claim in file.claims.values():
         if claim.data and claim.data not in real:
             continue
-        verdict = claim.judge(records.get(claim.id), profile)
-        if verdict != claim.expected[profile]:
-            value = claim.describe(records.get(claim.id))
-            found.append(f"{claim.id}: {verdict} ({value}), expected {claim.expected[profile]}")
+        verdict, expected = claim.verdict(records, profile), claim.expected[profile]
+        if verdict != expected:
+            found.append(f"{claim.id}: {verdict} ({claim.describe(records.get(claim.id))}), expected {expected}")
+        by_its_value = claim.judge(records.get(claim.id), profile)
+        known = verdict == expected == "undecided" != by_its_value  # the verdict says that a control meets the claim
         for control in claim.controls:
             name = f"{claim.id}/{control['id']}"
             if verdict == "not run":
                 continue
             if name not in records:
                 found.append(f"{name}: the control was not run")
-            elif claim.judge(records[name]) == "reproduced":
+            elif control["id"] in claim.met(records) and not known:
                 found.append(f"{name}: the control meets the claim ({claim.describe(records[name])})")
     return found

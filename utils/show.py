@@ -84,7 +84,7 @@ def claims_table(chosen: Sequence[Claim], records: dict[str, list], anchors: boo
     """The table that closes a chapter: what the paper reports, what was measured, whether it agrees."""
     rows, verdicts, profile = [], [], os.environ.get("WALKTHROUGHS_PROFILE", "quick")
     for claim in chosen:
-        verdict = claim.judge(records.get(claim.id), profile)
+        verdict = claim.verdict(records, profile)
         verdicts.append(verdict)
         values = records.get(claim.id)
         ours = claim.describe(values) + (f"<br><small>n = {len(values)}</small>" if values else "")
@@ -111,9 +111,16 @@ def recorded_table(file: ClaimsFile, profile: str, run: dict[str, Any] | None, s
     for claim in file.claims.values():
         values = run["records"].get(claim.id)
         ours = claim.describe(values) + (f" (n = {len(values)})" if values else "")
+        verdict = claim.verdict(run["records"], profile)
+        if verdict == "undecided":
+            reached = {
+                control: claim.describe(run["records"][f"{claim.id}/{control}"])
+                for control in claim.met(run["records"])
+            }
+            ours += "".join(f"<br><small>control {name}: {value}</small>" for name, value in reached.items())
         rows.append(
             f"<tr><td>{html.escape(claim.statement)}</td><td>{claim.reported()} {claim.unit}</td>"
-            f"<td>{measured(ours)}</td><td>{measured(badge(claim.judge(values, profile)))}</td></tr>"
+            f"<td>{measured(ours)}</td><td>{measured(badge(verdict))}</td></tr>"
         )
     stamp = run["provenance"]
     line = (
