@@ -315,7 +315,7 @@ def at_the_end():
     signs, glyphs = after["Alphabet"](after["song_text"](SONGS)), after["Alphabet"](unseen)
     ids, border = letters.encode(PLAY), int(0.9 * len(PLAY))
     after.update(
-        settings={"read": 300, "network": {"width": 16, "layers": 1}},
+        LAPTOP={"read": 300, "network": {"width": 16, "layers": 1}},
         letters=letters,
         ids=ids,
         border=border,
