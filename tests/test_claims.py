@@ -160,7 +160,7 @@ def test_a_control_that_meets_its_claim_is_a_fault_unless_it_was_announced(expec
     assert all(words in line for words, line in zip(faults, found, strict=True))
 
 
-def test_the_recorded_run_shows_the_control_that_leaves_a_claim_undecided(tmp_path):
+def test_the_recorded_run_shows_the_control_that_leaves_a_claim_undecided():
     one = claim(expected={"quick": "close", "full": "undecided"}, **CONTROLLED)
     file = claims.ClaimsFile("sample", "", "", (), {"accuracy": one})
     stamp = {"date": "2020-01-01", "device": "CPU", "wall_seconds": 60.0, "peak_memory_bytes": 2**30, "commit": "abc"}

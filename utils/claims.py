@@ -89,10 +89,10 @@ class Claim:
         found = self.judge(records.get(self.id), profile)
         return "undecided" if found in ("reproduced", "close") and self.met(records) else found
 
-    def met(self, records: dict[str, list]) -> list[str]:
-        """The ids of the controls that meet the claim."""
-        named = [control["id"] for control in self.controls]
-        return [control for control in named if self.judge(records.get(f"{self.id}/{control}")) == "reproduced"]
+    def met(self, records: dict[str, list]) -> dict[str, list]:
+        """The values of those controls that meet the claim, by the names that records give them."""
+        found = {name: records.get(name) for name in (f"{self.id}/{control['id']}" for control in self.controls)}
+        return {name: values for name, values in found.items() if self.judge(values) == "reproduced"}
 
     def summary(self, values: list) -> float:
         """One number for the values: their mean, or for a trend the slope on logarithmic axes."""
@@ -228,14 +228,14 @@ def faults(file: ClaimsFile, records: dict[str, list], profile: str, real: set[s
         verdict, expected = claim.verdict(records, profile), claim.expected[profile]
         if verdict != expected:
             found.append(f"{claim.id}: {verdict} ({claim.describe(records.get(claim.id))}), expected {expected}")
-        by_its_value = claim.judge(records.get(claim.id), profile)
-        known = verdict == expected == "undecided" != by_its_value  # the verdict says that a control meets the claim
+        announced = verdict == expected == "undecided" != claim.judge(records.get(claim.id), profile)
+        met = {} if announced else claim.met(records)
         for control in claim.controls:
             name = f"{claim.id}/{control['id']}"
             if verdict == "not run":
                 continue
             if name not in records:
                 found.append(f"{name}: the control was not run")
-            elif control["id"] in claim.met(records) and not known:
+            elif name in met:
                 found.append(f"{name}: the control meets the claim ({claim.describe(records[name])})")
     return found

@@ -113,8 +113,8 @@ def recorded_table(file: ClaimsFile, profile: str, run: dict[str, Any] | None, s
         ours = claim.describe(values) + (f" (n = {len(values)})" if values else "")
         verdict = claim.verdict(run["records"], profile)
         if verdict == "undecided":
-            reached = [claim.describe(run["records"][f"{claim.id}/{control}"]) for control in claim.met(run["records"])]
-            ours += "".join(f"<br><small>control {value}</small>" for value in reached)
+            reached = claim.met(run["records"]).values()
+            ours += "".join(f"<br><small>control {claim.describe(values)}</small>" for values in reached)
         rows.append(
             f"<tr><td>{html.escape(claim.statement)}</td><td>{claim.reported()} {claim.unit}</td>"
             f"<td>{measured(ours)}</td><td>{measured(badge(verdict))}</td></tr>"
