@@ -11,7 +11,9 @@ import sys
 import bench
 import pytest
 
-from utils import claims
+from utils import ROOT
+
+from utils.records import claims
 
 sys.path.insert(0, str(bench.ROOT / "_ext"))
 

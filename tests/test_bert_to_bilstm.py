@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 import zipfile
 
-import definitions
-import exercises
+from utils.tools import definitions
+from utils.tools import exercises
 import numpy as np
 import pytest
 import torch
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils import claims
+from utils.records import claims
 from utils.datasets import sst2
 from utils.datasets.errors import BadFile, Unreachable
 from utils.datasets.registry import registry

@@ -7,8 +7,8 @@ import math
 from collections import Counter
 from types import SimpleNamespace
 
-import definitions
-import exercises
+from utils.tools import definitions
+from utils.tools import exercises
 import numpy as np
 import pytest
 import torch

@@ -9,8 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils import claims, results, run, show
-from utils.claims import Claim, ClaimError
+from utils import notebook
+from utils.notebook import show
+from utils.records import claims, runs
+from utils.records.claims import Claim, ClaimError
 
 BASE = {
     "id": "accuracy",
@@ -311,27 +313,27 @@ def test_prose_numbers_come_from_the_records_and_stand_between_marks(sample):
 
 def test_a_run_is_written_whole_and_read_back(tmp_path):
     record = {"chapter": "sample", "profile": "quick", "records": {"a": [1.0]}, "provenance": {"code": {}}}
-    results.save(record, tmp_path)
-    assert results.load("sample", "quick", tmp_path) == record
+    runs.save(record, tmp_path)
+    assert runs.load("sample", "quick", tmp_path) == record
     assert [path.name for path in tmp_path.iterdir()] == ["sample.quick.json"]
-    assert results.load("sample", "full", tmp_path) is None
+    assert runs.load("sample", "full", tmp_path) is None
 
 
 def test_nan_is_not_written_and_a_broken_record_is_named(tmp_path):
     with pytest.raises(ValueError):
-        results.save({"chapter": "sample", "profile": "quick", "records": {"a": [math.nan]}}, tmp_path)
-    assert results.load("sample", "quick", tmp_path) is None
+        runs.save({"chapter": "sample", "profile": "quick", "records": {"a": [math.nan]}}, tmp_path)
+    assert runs.load("sample", "quick", tmp_path) is None
     (tmp_path / "sample.quick.json").write_text('{"records": ')
     with pytest.raises(ClaimError, match=r"sample\.quick\.json is not a recorded run"):
-        results.load("sample", "quick", tmp_path)
+        runs.load("sample", "quick", tmp_path)
 
 
 def test_a_record_is_stale_once_the_code_has_changed():
     chapter = claims.chapters()[0]
     current = {"provenance": {"code": results.code_hashes(chapter)}}
-    assert results.stale(current) == []
+    assert runs.stale(current) == []
     changed = {name: "0" for name in current["provenance"]["code"]}
-    assert f"chapters/{chapter}.ipynb" in results.stale({"provenance": {"code": changed}})
+    assert f"chapters/{chapter}.ipynb" in runs.stale({"provenance": {"code": changed}})
 
 
 @pytest.mark.parametrize(
@@ -381,7 +383,7 @@ def test_a_recorded_run_is_shown_as_current_stale_or_not_made(sample):
 
 def test_profiles(monkeypatch):
     monkeypatch.delenv("WALKTHROUGHS_PROFILE", raising=False)
-    assert run.profile() == "quick"
+    assert notebook.profile() == "quick"
     monkeypatch.setenv("WALKTHROUGHS_PROFILE", "fast")
     with pytest.raises(ValueError, match="one of quick, full"):
-        run.profile()
+        notebook.profile()

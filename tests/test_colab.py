@@ -14,7 +14,7 @@ import pytest
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 
-from utils import colab
+from utils.notebook import colab
 
 ROOT = Path(__file__).resolve().parents[1]
 START = (ROOT / ".ci" / "start_cell.py").read_text(encoding="utf-8")

@@ -2,7 +2,7 @@
 
 import os
 
-import definitions
+from utils.tools import definitions
 import numpy as np
 import pytest
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import definitions
-import exercises
+from utils.tools import definitions
+from utils.tools import exercises
 import networkx as nx
 import numpy as np
 import pytest

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-import definitions
-import exercises
+from utils.tools import definitions
+from utils.tools import exercises
 import numpy as np
 import pytest
 import torch
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils import claims
+from utils.records import claims
 
 NAME = "distilling_knowledge"
 KD = definitions.of_chapter(NAME)

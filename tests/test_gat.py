@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 
-import definitions
-import exercises
+from utils.tools import definitions
+from utils.tools import exercises
 import matplotlib.pyplot as plt
 import networkx as nx
 import numpy as np

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-import definitions
-import exercises
+from utils.tools import definitions
+from utils.tools import exercises
 import matplotlib.pyplot as plt
 import networkx as nx
 import numpy as np
@@ -15,7 +15,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils import claims, datasets
+from utils import datasets
+from utils.records import claims
 from utils.datasets import citation
 
 GCN = definitions.of_chapter("gcn")

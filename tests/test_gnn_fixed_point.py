@@ -6,8 +6,8 @@ import functools
 import warnings
 from types import SimpleNamespace
 
-import definitions
-import exercises
+from utils.tools import definitions
+from utils.tools import exercises
 import networkx as nx
 import numpy as np
 import pytest

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-import definitions
-import exercises
+from utils.tools import definitions
+from utils.tools import exercises
 import matplotlib.pyplot as plt
 import networkx as nx
 import numpy as np
@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from utils import datasets, dgl_compat
+from utils import datasets
+from utils.notebook import dgl_compat
 from utils.datasets import citation, tu
 
 SAGE = definitions.of_chapter("graphsage")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 import weakref
 
-import definitions
-import exercises
+from utils.tools import definitions
+from utils.tools import exercises
 import numpy as np
 import pytest
 import torch

@@ -9,20 +9,23 @@ import subprocess
 import sys
 from pathlib import Path
 
-import definitions
-import exercises
+from utils.tools import definitions
+from utils.tools import exercises
 import pytest
 
-from utils import claims, datasets, notebooks
+from utils import ROOT
 
-CHAPTERS = sorted(path.stem for path in (notebooks.ROOT / "chapters").glob("*.ipynb"))
+from utils import datasets
+from utils.records import claims, sources
+
+CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
 NOT_COMPARED = {"nbval-ignore-output", "nbval-skip"}
 LONGEST_CELL = 40
 MACHINE = re.compile(r"/(?:home|root|work|tmp|Users|content)/\w|[A-Z]:\\\\")
 
 
 def code_cells(chapter):
-    return [cell for cell in notebooks.cells(notebooks.path_of(chapter)) if cell["source"].strip()]
+    return [cell for cell in sources.cells(sources.path_of(chapter)) if cell["source"].strip()]
 
 
 def tags(cell):
@@ -57,7 +60,7 @@ def test_no_stored_output_is_an_error_a_warning_or_a_path_of_a_machine(chapter):
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_stored_outputs_come_from_real_data(chapter):
-    assert "STAND-IN DATA" not in notebooks.path_of(chapter).read_text(encoding="utf-8")
+    assert "STAND-IN DATA" not in sources.path_of(chapter).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
@@ -83,7 +86,7 @@ def test_cells_are_short_and_figures_have_alt_text(chapter):
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_cited_equations_exist_and_are_numbered_in_order(chapter):
-    prose = "\n".join(cell["source"] for cell in notebooks.cells(notebooks.path_of(chapter), "markdown"))
+    prose = "\n".join(cell["source"] for cell in sources.cells(sources.path_of(chapter), "markdown"))
     numbers = [int(n) for n in re.findall(r"\\tag\{(\d+)\}", prose)]
     assert numbers == list(range(1, len(numbers) + 1))
     # Sphinx puts a formula with a double backslash into a split, where MathJax takes no tag; \cr ends a line too.
@@ -116,7 +119,7 @@ def test_a_definition_can_be_taken_out_of_a_chapter_and_broken():
     with pytest.raises(ValueError, match="does not contain"):
         definitions.of_chapter(CHAPTERS[0], {"no such code": ""})
     with pytest.raises(FileNotFoundError, match=CHAPTERS[0]):
-        notebooks.path_of("no_such_chapter")
+        sources.path_of("no_such_chapter")
 
 
 def _functions(chapter):
@@ -125,15 +128,15 @@ def _functions(chapter):
 
 
 def test_layout_comments_and_docstrings_do_not_change_the_hash_but_code_does():
-    one = notebooks.code_hash('def f(x):\n    """Twice."""\n    return 2 * x\n')
-    assert one == notebooks.code_hash("def f(x):  # doubled\n\n    return (2 * x)\n")
-    assert one != notebooks.code_hash("def f(x):\n    return 3 * x\n")
+    one = sources.code_hash('def f(x):\n    """Twice."""\n    return 2 * x\n')
+    assert one == sources.code_hash("def f(x):  # doubled\n\n    return (2 * x)\n")
+    assert one != sources.code_hash("def f(x):\n    return 3 * x\n")
 
 
 @pytest.mark.parametrize(("fault", "status"), [(None, 0), ("return states.clone()", 1)])
 def test_a_model_without_aggregation_turns_nbval_red(tmp_path, fault, status):
     """The opening of the GCN chapter under nbval, as it is and with the propagation taken out."""
-    notebook = json.loads(notebooks.path_of("gcn").read_text(encoding="utf-8"))
+    notebook = json.loads(sources.path_of("gcn").read_text(encoding="utf-8"))
     sources = ["".join(cell["source"]) for cell in notebook["cells"]]
     last = next(number for number, source in enumerate(sources) if "print(\"DGL's GraphConv" in source)
     notebook["cells"] = [
@@ -145,13 +148,13 @@ def test_a_model_without_aggregation_turns_nbval_red(tmp_path, fault, status):
     if fault:
         assert text.count("return sparse_product(matrix, states)") == 1
         text = text.replace("return sparse_product(matrix, states)", fault)
-    shutil.copytree(notebooks.ROOT / "utils", tmp_path / "utils")
-    shutil.copytree(notebooks.ROOT / "data", tmp_path / "data")
+    shutil.copytree(ROOT / "utils", tmp_path / "utils")
+    shutil.copytree(ROOT / "data", tmp_path / "data")
     (tmp_path / "chapters").mkdir()
     (tmp_path / "chapters" / "gcn.ipynb").write_text(text, encoding="utf-8")
     mode = "--nbval" if datasets.within_reach("karate-club") else "--nbval-lax"  # as run_chapters.py chooses
     command = [sys.executable, "-m", "pytest", "-p", "no:python", mode, "-q", "-p", "no:cacheprovider"]
-    command += ["--nbval-sanitize-with", str(notebooks.ROOT / "tests" / "nbval_sanitize.cfg"), "chapters"]
+    command += ["--nbval-sanitize-with", str(ROOT / "tests" / "nbval_sanitize.cfg"), "chapters"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == status, done.stdout
     if fault:

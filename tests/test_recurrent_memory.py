@@ -6,8 +6,8 @@ import re
 from fractions import Fraction
 from types import SimpleNamespace
 
-import definitions
-import exercises
+from utils.tools import definitions
+from utils.tools import exercises
 import numpy as np
 import pytest
 import torch

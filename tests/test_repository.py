@@ -202,7 +202,7 @@ def test_a_new_chapter_has_the_anatomy_and_its_gaps_are_named(book):
     cells = json.loads(page.read_text())["cells"]
     sources = ["".join(cell["source"]) for cell in cells]
     assert repository.start_cell() in sources
-    assert 'chapter = run.start("deep_sets")' in "\n".join(sources)
+    assert 'chapter = notebook.start("deep_sets")' in "\n".join(sources)
     assert [source for source in sources if source.startswith("## Paper against measurement")]
     schema = json.loads((ROOT / "data" / "claims.schema.json").read_text())
     jsonschema.validate(yaml.safe_load(claims.read_text()), schema)

@@ -10,8 +10,8 @@ from itertools import islice, pairwise
 from types import ModuleType, SimpleNamespace
 from typing import NamedTuple
 
-import definitions
-import exercises
+from utils.tools import definitions
+from utils.tools import exercises
 import numpy as np
 import pytest
 import torch

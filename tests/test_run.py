@@ -11,9 +11,13 @@ import sys
 
 import numpy as np
 import pytest
+
+from utils import ROOT
 import torch
 
-from utils import claims, dgl_compat, notebooks, results, run
+from utils import notebook
+from utils.notebook import dgl_compat
+from utils.records import claims, runs, sources
 
 HEAVY = {"torch", "tensorflow", "dgl", "matplotlib.pyplot", "scipy", "sklearn", "requests", "IPython"}
 
@@ -26,25 +30,25 @@ def test_importing_utils_loads_no_framework_and_opens_no_connection():
         "from utils import claims, colab, datasets, dgl_compat, notebooks, plots, results, run, seeds, show, timing\n"
         f"print(sorted({HEAVY!r} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=notebooks.ROOT)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
 def test_a_seed_repeats_everything_that_is_loaded():
     drawn = []
     for _ in range(2):
-        run.seed_everything(7)
+        notebook.seed_everything(7)
         drawn.append((random.random(), np.random.random(), torch.rand(1).item()))  # noqa: NPY002
     assert drawn[0] == drawn[1]
 
 
 def test_the_quick_profile_stays_on_the_processor(monkeypatch):
     monkeypatch.setenv("WALKTHROUGHS_PROFILE", "quick")
-    assert run.device() == "cpu"
+    assert notebook.device() == "cpu"
 
 
 def test_an_unknown_chapter_is_named_with_those_that_exist():
-    command = [sys.executable, str(notebooks.ROOT / ".ci" / "run_chapter.py"), "gnc"]
+    command = [sys.executable, str(ROOT / ".ci" / "run_chapter.py"), "gnc"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode != 0
     assert "no chapter 'gnc'" in done.stderr and "gcn" in done.stderr
@@ -52,7 +56,7 @@ def test_an_unknown_chapter_is_named_with_those_that_exist():
 
 
 def test_a_run_on_stand_ins_is_not_recorded(tmp_path):
-    command = [sys.executable, str(notebooks.ROOT / ".ci" / "run_chapter.py"), "gcn"]
+    command = [sys.executable, str(ROOT / ".ci" / "run_chapter.py"), "gcn"]
     environment = {**os.environ, "WALKTHROUGHS_CACHE": str(tmp_path), "WALKTHROUGHS_MIRROR": ""}
     environment |= {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}  # no network
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -82,7 +86,7 @@ def test_where_dgl_is_absent_the_module_says_none(monkeypatch):
 
 def test_dgl_keeps_its_silence():
     code = "from utils import dgl_compat; dgl_compat.load()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=notebooks.ROOT)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -122,35 +126,35 @@ class Without(importlib.abc.MetaPathFinder):
 sys.meta_path[:] = map(Without, sys.meta_path)
 sys.path.insert(0, ".ci")
 import run_chapter
-from utils import claims, notebooks
+from utils.records import claims, sources
 
-def beginning(path, kind="code", whole=notebooks.cells):
+def beginning(path, kind="code", whole=sources.cells):
     found = whole(path, kind)
-    return found[: 1 + next(n for n, cell in enumerate(found) if "run.start(" in cell["source"])]
+    return found[: 1 + next(n for n, cell in enumerate(found) if "notebook.start(" in cell["source"])]
 
 run_chapter.datasets.within_reach = lambda name: True
 run_chapter.unrecorded = lambda *_: []  # only the beginnings are run
 for chapter in claims.chapters():
     if chapter != "gnn_fixed_point":  # which is about TensorFlow
-        whole, notebooks.cells = notebooks.cells, beginning
+        whole, sources.cells = sources.cells, beginning
         sys.argv = ["run_chapter.py", chapter, "full"]
         run_chapter.main()
-        notebooks.cells = whole
+        sources.cells = whole
         print("started", chapter, sys.modules["__main__"].chapter.profile)
 """
 
 
 def test_a_full_run_of_a_torch_chapter_needs_no_jupyter_no_tensorflow_and_no_dgl():
     """Such is a rented GPU: torch, transformers and the packages of science, and no way to fetch more."""
-    done = subprocess.run([sys.executable, "-c", RENTED], capture_output=True, text=True, cwd=notebooks.ROOT)
+    done = subprocess.run([sys.executable, "-c", RENTED], capture_output=True, text=True, cwd=ROOT)
     started = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("started ")]
     assert started == [[name, "full"] for name in claims.chapters() if name != "gnn_fixed_point"], done.stderr
 
 
 def test_a_run_that_recorded_nothing_of_a_set_in_reach_is_reported(monkeypatch):
-    monkeypatch.syspath_prepend(notebooks.ROOT / ".ci")
+    monkeypatch.syspath_prepend(ROOT / ".ci")
     runner = importlib.import_module("run_chapter")
-    whole = results.load("diffpool", "full")
+    whole = runs.load("diffpool", "full")
     without = whole | {"records": {k: v for k, v in whole["records"].items() if not k.startswith("dd-")}}
     for reached, found, expected in (
         ({"ENZYMES", "DD"}, without, ["dd-as-reported", "dd-det", "dd-mean"]),

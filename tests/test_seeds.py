@@ -12,9 +12,12 @@ import time
 
 import numpy as np
 import pytest
+
+from utils import ROOT
 import torch
 
-from utils import notebooks, results, seeds
+from utils.notebook import seeds
+from utils.records import runs, sources
 
 
 def walk(steps, seed):
@@ -99,7 +102,7 @@ def test_what_has_no_name_cannot_be_kept(kept):
 
 CHAPTER = """
 import pathlib, time
-from utils import seeds
+from utils.notebook import seeds
 log = pathlib.Path({log!r})
 
 class Curve(list):
@@ -119,7 +122,7 @@ print([list(curve) for curve in seeds.each(train, range(4), 8)])
 def test_a_run_killed_at_any_moment_goes_on_at_the_seed_under_way(kept, tmp_path):
     log = tmp_path / "log"
     command = [sys.executable, "-c", CHAPTER.format(log=str(log))]
-    first = subprocess.Popen(command, cwd=notebooks.ROOT, stdout=subprocess.DEVNULL)
+    first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not (log.exists() and log.read_text().endswith("2\n")):
         assert first.poll() is None and time.monotonic() < deadline
@@ -127,7 +130,7 @@ def test_a_run_killed_at_any_moment_goes_on_at_the_seed_under_way(kept, tmp_path
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert not list(kept.glob("*.part"))
-    done = subprocess.run(command, cwd=notebooks.ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[[0, 8], [1, 8], [2, 8], [3, 8]]", done.stderr
     assert log.read_text().split() == ["0", "1", "2", "2", "3"]
 
@@ -153,7 +156,7 @@ def test_a_result_is_written_whole_or_not_at_all(kept, monkeypatch):
 CELLS = """
 import dataclasses, os
 import torch
-from utils import seeds
+from utils.notebook import seeds
 
 WEIGHTS = torch.arange(4.0)
 
@@ -182,7 +185,7 @@ def test_the_runner_trains_a_chapters_functions_in_processes_and_goes_on(tmp_pat
     code = (
         "import os, sys; sys.path.insert(0, '.ci')\n"
         "import run_chapter\n"
-        f"run_chapter.notebooks.path_of = lambda name: run_chapter.Path({str(tmp_path / 'chapter.ipynb')!r})\n"
+        f"run_chapter.sources.path_of = lambda name: run_chapter.Path({str(tmp_path / 'chapter.ipynb')!r})\n"
         "run_chapter.execute_plain('chapter')\n"
         "runs = sys.modules['__main__'].runs\n"
         "print(len({run.process for run in runs} - {os.getpid()}), [run.error for run in runs])"
@@ -192,7 +195,7 @@ def test_the_runner_trains_a_chapters_functions_in_processes_and_goes_on(tmp_pat
     for jobs in ("2", "1", "1"):
         done = subprocess.run(
             [sys.executable, "-c", code],
-            cwd=notebooks.ROOT,
+            cwd=ROOT,
             env=environment | {"WALKTHROUGHS_JOBS": jobs},
             capture_output=True,
             text=True,

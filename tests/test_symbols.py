@@ -6,13 +6,15 @@ import sys
 
 import pytest
 
-from utils import claims, notebooks
+from utils import ROOT
 
-sys.path.insert(0, str(notebooks.ROOT / "_ext"))
+from utils.records import claims, sources
+
+sys.path.insert(0, str(ROOT / "_ext"))
 
 import symbols  # noqa: E402
 
-PAGE = (notebooks.ROOT / "symbols.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "symbols.md").read_text(encoding="utf-8")
 
 
 def test_every_symbol_occurs_in_every_equation_that_is_listed_for_it():

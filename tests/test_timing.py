@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from utils import timing
+from utils.notebook import timing
 
 
 def test_calls_take_turns_and_the_first_round_is_not_counted():

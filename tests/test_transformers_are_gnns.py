@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-import definitions
-import exercises
+from utils.tools import definitions
+from utils.tools import exercises
 import networkx as nx
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from utils import dgl_compat
+from utils.notebook import dgl_compat
 
 CHAPTER = definitions.of_chapter("transformers_are_gnns")
 edges_where, attend = CHAPTER["edges_where"], CHAPTER["attend"]

@@ -1,2 +1,8 @@
-"""The plumbing that the chapters share: data, run settings, claims, training loops, figures.
-Models, losses and training of a paper live in its notebook, not here."""
+"""What the chapters share, in rooms: data sets, records of runs, what a notebook uses, the site, the tools.
+
+Models, losses and training of a paper live in its notebook, not here.
+"""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from utils.notebooks import cells, path_of
+from utils.records.sources import cells, path_of
 
 
 def of_chapter(chapter: str, replace: dict[str, str] | None = None) -> dict[str, Any]:

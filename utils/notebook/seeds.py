@@ -18,7 +18,15 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from utils import results, run
+from utils.notebook import profiles
+from utils.records import runs
+
+_kept: list[float] = []  # processor seconds of each result that was found on disk
+
+
+def kept_seconds() -> float:
+    """Processor seconds that went into the results which this run found on disk."""
+    return sum(_kept)
 
 
 def each(function: Callable[..., Any], seeds: Iterable[int], *arguments: Any, label: str = "") -> list[Any]:
@@ -38,34 +46,55 @@ def each(function: Callable[..., Any], seeds: Iterable[int], *arguments: Any, la
         label: for the progress line; the function's name if empty.
 
     Raises:
-        TypeError: results are kept, and the function or an argument has no name to keep them under.
-        ValueError: a worker of the cluster has several threads; they would draw from one generator.
+        TypeError: in every profile: the function or an argument has no name to keep results under.
+        ValueError: a worker of the cluster has several threads; they would draw from one generator. Or
+            WALKTHROUGHS_JOBS is not a whole number above 0, or a kept result is damaged; the message names the file.
     """
     seeds, label, folder = list(seeds), label or function.__name__, os.environ.get("WALKTHROUGHS_KEPT")
-    jobs, cluster = int(os.environ.get("WALKTHROUGHS_JOBS", "1")), os.environ.get("DASK_SCHEDULER_ADDRESS")
+    key, jobs, cluster = _key(function, arguments), _jobs(), os.environ.get("DASK_SCHEDULER_ADDRESS")
     if not (folder or cluster or jobs > 1):
-        return [_call(function, arguments, seed) for seed in run.progress(seeds, label)]
-    places = {seed: Path(folder) / f"{_key(function, arguments)}-{seed}.pickle" for seed in seeds} if folder else {}
-    found = {seed: pickle.loads(place.read_bytes()) for seed, place in places.items() if place.exists()}
+        return [_call(function, arguments, seed) for seed in profiles.progress(seeds, label)]
+    places = {seed: Path(folder) / f"{key}-{seed}.pickle" for seed in seeds} if folder else {}
+    found = {seed: _kept_result(place) for seed, place in places.items() if place.exists()}
     left = [seed for seed in dict.fromkeys(seeds) if seed not in found]
     print(f"{label}: {len(found)} done before, {len(left)} left", flush=True)
     began = time.time()
-    for count, (seed, result) in enumerate(_made(function, arguments, left, jobs, cluster), 1):
+    for count, (seed, result, seconds) in enumerate(_made(function, arguments, left, jobs, cluster), 1):
         found[seed] = result
         if folder:
-            results.write_whole(places[seed], pickle.dumps(result))
+            runs.write_whole(places[seed], pickle.dumps({"result": result, "seconds": seconds}))
         end = time.localtime(time.time() + (time.time() - began) / count * (len(left) - count))
         print(f"{label}: {len(found)} done, {len(left) - count} left, end at {time.strftime('%H:%M', end)}", flush=True)
     return [found[seed] for seed in seeds]
 
 
+def _jobs() -> int:
+    text = os.environ.get("WALKTHROUGHS_JOBS") or "1"
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"WALKTHROUGHS_JOBS is {text!r}; it must be a whole number above 0")
+    return int(text)
+
+
+def _kept_result(place: Path) -> Any:
+    """A result from disk; its cost is added to that of this run."""
+    try:
+        kept = pickle.loads(place.read_bytes())
+        result, seconds = kept["result"], kept["seconds"]
+    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{place} is not a whole result ({error!r}): delete it and start the run again") from error
+    _kept.append(seconds)
+    return result
+
+
 def _made(
     function: Callable[..., Any], arguments: tuple[Any, ...], seeds: list[int], jobs: int, cluster: str | None
-) -> Iterator[tuple[int, Any]]:
-    """Each seed with its result, as soon as it is there."""
+) -> Iterator[tuple[int, Any, float]]:
+    """Each seed with its result and its processor seconds, as soon as they are there."""
     if not seeds or (jobs < 2 and not cluster):
         for seed in seeds:
-            yield seed, _call(function, arguments, seed)
+            began = time.process_time()
+            result = _call(function, arguments, seed)
+            yield seed, result, time.process_time() - began
         return
     import joblib
 
@@ -87,15 +116,18 @@ def _made(
 
 
 def _call(function: Callable[..., Any], arguments: tuple[Any, ...], seed: int) -> Any:
-    run.seed_everything(seed)
+    profiles.seed_everything(seed)
     return function(*arguments, seed)
 
 
-def _alone(function: Callable[..., Any], arguments: tuple[Any, ...], seed: int) -> tuple[int, Any]:
+def _alone(function: Callable[..., Any], arguments: tuple[Any, ...], seed: int) -> tuple[int, Any, float]:
     """One call in a process of its own, on one thread."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
-    return seed, _call(function, arguments, seed)
+    profiles.shift_seeds()
+    began = time.process_time()
+    result = _call(function, arguments, seed)
+    return seed, result, time.process_time() - began
 
 
 def _key(function: Callable[..., Any], arguments: tuple[Any, ...]) -> str:

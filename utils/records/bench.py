@@ -1,4 +1,4 @@
-"""The record of the benchmarks, data/results/bench.json: tests/bench.py writes it, a page of the book shows it.
+"""The record of the benchmarks, data/results/bench.json: `make bench` writes it, a page of the book shows it.
 
 One entry for each benchmark, named for its chapter: {"stamp": ..., "comparisons": [...], "growth": [...]}.
 """
@@ -10,9 +10,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from utils import results
+from utils.records import runs
 
-PATH = Path(__file__).resolve().parents[1] / "data" / "results" / "bench.json"
+PATH = runs.FOLDER / "bench.json"
 MEMORY = 8 * 2**30  # bytes: what a size may fill before it counts as too large
 
 
@@ -70,7 +70,7 @@ def save(entries: dict[str, dict[str, Any]], path: Path = PATH) -> None:
     for name, entry in entries.items():
         check(name, entry)
     text = json.dumps({"entries": entries}, indent=1, allow_nan=False) + "\n"
-    results.write_whole(path, text.encode())
+    runs.write_whole(path, text.encode())
 
 
 def met(comparison: dict[str, Any]) -> bool:

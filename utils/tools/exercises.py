@@ -7,7 +7,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-from utils import notebooks
+from utils.records import sources
 
 EXERCISE = re.compile(r"^\d+\. ", re.M)
 SOLUTION = re.compile(r"<details><summary>A solution</summary>\n\n(.*?)</details>", re.S)
@@ -20,7 +20,7 @@ def solutions(chapter: str) -> list[str]:
     Raises:
         ValueError: the chapter has no exercises, or one of them lacks its solution.
     """
-    prose = [cell["source"] for cell in notebooks.cells(notebooks.path_of(chapter), "markdown")]
+    prose = [cell["source"] for cell in sources.cells(sources.path_of(chapter), "markdown")]
     _, heading, text = "\n".join(prose).partition("## Exercises\n")
     text = text.partition("\n## ")[0]
     exercises = EXERCISE.split(text)[1:]

@@ -33,7 +33,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "_ext")]
 import bench_record  # noqa: E402
 import definitions  # noqa: E402
 
-from utils import dgl_compat, results, timing  # noqa: E402
+from utils.notebook import dgl_compat, timing  # noqa: E402
+from utils.records import runs  # noqa: E402
 from utils.datasets import citation, searchlog, sst2, tu  # noqa: E402
 
 STAMP = ("device", "date", "versions", "commit", "wall_seconds")

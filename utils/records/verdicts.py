@@ -1,0 +1,162 @@
+"""Verdicts on recorded runs, and the test that holds a new run against a recorded one.
+
+A verdict belongs to a recorded run. It looks at the 95 % interval of the mean over seeds or folds: *reproduced* if the
+interval lies in the accepted band, *not reproduced* (or *close*) if it lies outside, *undecided* if it holds an edge of
+the band or if there are too few values for an interval. A new run is never judged by its label: its values are compared
+with the recorded ones of the same profile, by a test that raises a false alarm in one run of a chapter in a hundred.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+
+from utils.records.claims import Claim, ClaimsFile, Verdict
+
+CONFIDENCE = 0.95  # of the interval behind a verdict
+FEWEST = 3  # values that give an interval
+FALSE_ALARMS = 0.01  # chance that one run of a chapter is called different although only its draws differ
+SAME = 1e-6  # relative difference at which two values of a certain claim count as one
+SCORED = ("paper", "second-hand", "own", "relocated")
+
+Records = Mapping[str, list]
+
+
+def interval(claim: Claim, values: list) -> tuple[float, float] | None:
+    """The 95 % interval of what `claim.summary` gives: Student's t over seeds, or of the slope; None for few values.
+
+    For a claim in which chance has no part it is the value itself.
+    """
+    if claim.certain:
+        return claim.summary(values), claim.summary(values)
+    if len(values) < FEWEST:
+        return None
+    from scipy import stats
+
+    if claim.kind == "trend":
+        found = stats.linregress(*claim.axes(values))
+        middle, error, freedom = found.slope, found.stderr, len(values) - 2
+    else:
+        middle, error = statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values))
+        freedom = len(values) - 1
+    reach = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * error
+    return float(middle - reach), float(middle + reach)
+
+
+def judge(claim: Claim, values: list | None) -> Verdict:
+    """The verdict on the values of a recorded run, its controls aside."""
+    if not values:
+        return "not run"
+    low, high = claim.band
+    if claim.kind == "exact":
+        return "reproduced" if all(low - 1e-9 <= value <= high + 1e-9 for value in values) else "not reproduced"
+    ends = interval(claim, values)
+    if ends is None:
+        return "undecided"
+    if low - 1e-9 <= ends[0] and ends[1] <= high + 1e-9:
+        return "reproduced"
+    if ends[0] <= high and ends[1] >= low:
+        return "undecided"
+    width, middle = claim.tolerance, claim.summary(values)
+    return "close" if low - width <= middle <= high + width else "not reproduced"
+
+
+def met_controls(claim: Claim, records: Records) -> dict[str, list]:
+    """The values of those controls that meet the claim, by name; of few values, the mean counts."""
+    found = {}
+    for control in claim.controls:
+        values = records.get(f"{claim.id}/{control.id}")
+        if values and (judge(claim, values) == "reproduced" or (len(values) < FEWEST and _inside(claim, values))):
+            found[control.id] = values
+    return found
+
+
+def _inside(claim: Claim, values: list) -> bool:
+    return claim.band[0] <= claim.summary(values) <= claim.band[1]
+
+
+def verdict(claim: Claim, records: Records) -> Verdict:
+    """The verdict on a claim among the records of its run.
+
+    A claim that holds or is close proves nothing where one of its controls meets it too: it is undecided.
+    """
+    found = judge(claim, records.get(claim.id))
+    return "undecided" if found in ("reproduced", "close") and met_controls(claim, records) else found
+
+
+def reason(claim: Claim, records: Records) -> str:
+    """Why a verdict is what it is, where that is not plain: a control that meets the claim, or too few values."""
+    values = records.get(claim.id)
+    if values and not claim.certain and len(values) < FEWEST:
+        return f"{len(values)} value{'s' if len(values) > 1 else ''}: too few for an interval"
+    met = met_controls(claim, records)
+    if met and judge(claim, values) in ("reproduced", "close"):
+        return f"its control meets it, too ({', '.join(met)})"
+    return ""
+
+
+# --- a new run against the recorded one ---
+
+
+def difference(claim: Claim, now: list, recorded: list, share: float) -> str | None:
+    """What sets the values of a run apart from the recorded ones, in words; None where they are compatible.
+
+    Values of a certain claim must be equal. Other means may differ as draws of the same model do: a two-sided t test
+    with the spread pooled from both runs, at the level `share`. To the error of the means comes `claim.run_to_run`,
+    what runs differ by as wholes; no spread is taken to be below the last digit that is shown. Seconds are not compared.
+    """
+    if claim.timed:
+        return None
+    if claim.certain:
+        equal = len(now) == len(recorded) and all(map(_equal, _flat(now), _flat(recorded)))
+        return None if equal else f"{claim.describe(now)}, recorded {claim.describe(recorded)}, and chance has no part in it"
+    from scipy import stats
+
+    pairs = claim.kind == "trend"
+    ours, theirs = ([y for _, y in v] if pairs else v for v in (now, recorded))
+    apart = statistics.fmean(ours) - statistics.fmean(theirs)
+    freedom = len(ours) + len(theirs) - 2
+    squares = sum((v - statistics.fmean(part)) ** 2 for part in (ours, theirs) for v in part)
+    spread = max(squares / freedom if freedom else 0.0, 10.0 ** (-2 * claim.digits))
+    of_means, of_runs = spread * (1 / len(ours) + 1 / len(theirs)), 2 * claim.run_to_run**2
+    if not freedom and not claim.run_to_run:
+        raise ValueError(f"claim {claim.id!r}: single values, and no run_to_run to compare them by")
+    # Satterthwaite's degrees of freedom, with run_to_run as good as known
+    known = 30
+    both = (of_means + of_runs) ** 2 / (of_means**2 / max(freedom, 1) + of_runs**2 / known)
+    chance = 2 * stats.t.sf(abs(apart) / math.sqrt(of_means + of_runs), both)
+    if chance >= share:
+        return None
+    return f"{claim.describe(now)}, recorded {claim.describe(recorded)}: chance {chance:.1g}, allowed {share:.1g}"
+
+
+def _flat(values: list) -> list[float]:
+    return [part for value in values for part in (value if isinstance(value, list) else [value])]
+
+
+def _equal(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=SAME, abs_tol=1e-9)
+
+
+def differences(file: ClaimsFile, now: Records, recorded: Records, real: set[str]) -> list[str]:
+    """All that sets a run apart from the recorded run of the same profile, one line each.
+
+    Args:
+        file: the chapter's claims.
+        now: values by claim id, and by "claim/control" for controls.
+        recorded: those of the recorded run.
+        real: names of the data sets that were loaded as real data. A claim on another set is not held against the run.
+    """
+    compared = {}
+    for name, values in recorded.items():
+        claim = file.of_record(name)
+        if not claim.data or claim.data in real:
+            compared[name] = (claim, values)
+    share = FALSE_ALARMS / max(1, len(compared))
+    found = [f"{name}: nothing was recorded" for name in compared if name not in now]
+    for name, (claim, values) in compared.items():
+        if name in now and (apart := difference(claim, now[name], values, share)):
+            found.append(f"{name}: {apart}")
+    new = [n for n in now if n not in recorded]
+    return found + [f"{name}: the recorded run has no such value; make it again" for name in new]
