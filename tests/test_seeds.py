@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -12,12 +13,11 @@ import time
 
 import numpy as np
 import pytest
-
-from utils import ROOT
 import torch
 
+from utils import ROOT
 from utils.notebook import seeds
-from utils.records import runs, sources
+from utils.records import machine
 
 
 def walk(steps, seed):
@@ -92,7 +92,11 @@ def apply(name, functions, seed):
     return name, [str(function) for function in functions], seed
 
 
-def test_what_has_no_name_cannot_be_kept(kept):
+@pytest.mark.parametrize("where", ["kept", "here"])
+def test_the_contract_is_the_same_in_every_profile(kept, monkeypatch, where):
+    """What could not be kept is refused where nothing is kept, too: in quick, and not after hours in full."""
+    if where == "here":
+        monkeypatch.delenv("WALKTHROUGHS_KEPT")
     with pytest.raises(TypeError, match="has no name to keep results under"):
         seeds.each(lambda seed: seed, [0])
     with pytest.raises(TypeError, match="has no name to keep results under"):
@@ -135,11 +139,38 @@ def test_a_run_killed_at_any_moment_goes_on_at_the_seed_under_way(kept, tmp_path
     assert log.read_text().split() == ["0", "1", "2", "2", "3"]
 
 
-def test_the_stamp_tells_a_run_that_found_results_from_one_that_made_them_all(kept):
-    assert "resumed" not in results.provenance("gcn", "cpu", seconds=0)
-    seeds.each(walk, range(2), 5)
-    assert "resumed" not in results.provenance("gcn", "cpu", seconds=3600)
-    assert results.provenance("gcn", "cpu", seconds=0)["resumed"]
+def test_the_cost_of_kept_results_is_added_up(kept, monkeypatch):
+    monkeypatch.setattr(seeds, "_kept", [])
+    seeds.each(slow, range(2))
+    assert seeds.kept_seconds() == 0
+    seeds.each(slow, range(3))
+    assert 0.1 < seeds.kept_seconds() < 5  # of the two, not of the third
+    stamp = machine.provenance("gcn", "cpu", 1.0, [], seeds.kept_seconds())
+    assert stamp.resumed and stamp.kept_seconds == pytest.approx(seeds.kept_seconds(), abs=0.06)
+    assert not machine.provenance("gcn", "cpu", 1.0, [], 0.0).resumed
+
+
+def slow(seed):
+    end = time.process_time() + 0.1
+    while time.process_time() < end:
+        pass
+    return seed
+
+
+def test_a_damaged_result_is_named(kept):
+    seeds.each(walk, [0], 5)
+    (path,) = kept.glob("*.pickle")
+    for content in (path.read_bytes()[:20], b"", pickle.dumps([1])):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=f"{path.name} is not a whole result"):
+            seeds.each(walk, [0], 5)
+
+
+@pytest.mark.parametrize("jobs", ["x", "-1", "0", "1.5"])
+def test_a_number_of_jobs_that_is_none_is_named(monkeypatch, jobs):
+    monkeypatch.setenv("WALKTHROUGHS_JOBS", jobs)
+    with pytest.raises(ValueError, match="WALKTHROUGHS_JOBS is"):
+        seeds.each(walk, [0], 5)
 
 
 def test_a_result_is_written_whole_or_not_at_all(kept, monkeypatch):
@@ -180,13 +211,13 @@ assert all(isinstance(run, Run) for run in runs)
 
 
 def test_the_runner_trains_a_chapters_functions_in_processes_and_goes_on(tmp_path):
-    cells = [{"cell_type": "code", "source": part} for part in CELLS.split("\n\n")]
+    cells = [{"cell_type": "code", "metadata": {}, "source": part} for part in CELLS.split("\n\n")]
     (tmp_path / "chapter.ipynb").write_text(json.dumps({"cells": cells}))
     code = (
-        "import os, sys; sys.path.insert(0, '.ci')\n"
-        "import run_chapter\n"
-        f"run_chapter.sources.path_of = lambda name: run_chapter.Path({str(tmp_path / 'chapter.ipynb')!r})\n"
-        "run_chapter.execute_plain('chapter')\n"
+        "import os, sys\nfrom pathlib import Path\n"
+        "from utils.tools import run\n"
+        f"run.sources.path_of = lambda name: Path({str(tmp_path / 'chapter.ipynb')!r})\n"
+        "run.execute_plain('chapter')\n"
         "runs = sys.modules['__main__'].runs\n"
         "print(len({run.process for run in runs} - {os.getpid()}), [run.error for run in runs])"
     )

@@ -13,6 +13,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6
 def use_style() -> None:
     """Set matplotlib's defaults for the book; called by `run.start`."""
     import matplotlib.style
+    from cycler import cycler
 
     matplotlib.style.use(Path(__file__).with_suffix(".mplstyle"))
-    matplotlib.rcParams["axes.prop_cycle"] = matplotlib.cycler(color=COLOURS)
+    matplotlib.rcParams["axes.prop_cycle"] = cycler(color=COLOURS)

@@ -102,7 +102,7 @@ def claims_table(chosen: Sequence[Claim], records: dict[str, list], recorded: di
             }
         )
     markup = templates().get_template("claims.html").render(rows=rows, anchors=anchors)
-    lines = [f"{row['claim'].id}: {row['state']}" for row in rows]
+    lines = [f"{claim.id}: {row['state']}" for claim, row in zip(chosen, rows, strict=True)]
     return Html(markup, "\n".join(lines))
 
 

@@ -34,10 +34,14 @@ class _Model(BaseModel):
 
 
 class Control(_Model):
-    """The same run with the paper's idea taken out; it must miss what the claim asks for."""
+    """The same run with the paper's idea taken out; it must miss what the claim asks for.
+
+    `run_to_run` as for a claim.
+    """
 
     id: Identifier
     statement: Sentence
+    run_to_run: Annotated[float, Field(ge=0)] = 0.0
 
 
 class Claim(_Model):
@@ -86,24 +90,25 @@ class Claim(_Model):
     @model_validator(mode="after")
     def _whole(self) -> Claim:
         """What one field asks of another."""
-        faults = {
-            f"protocol lacks {', '.join(k for k in PROTOCOL if k not in self.protocol)}": not set(PROTOCOL)
-            <= set(self.protocol),
-            f"kind {self.kind} needs a number, paper or target": self.kind in ("exact", "interval", "at least", "at most")
-            and self.centre is None,
-            "an ordering has no number": self.kind == "ordering" and self.centre is not None,
-            "a trend needs a direction, or a slope": self.kind == "trend"
-            and (self.direction is None) == (self.centre is None),
-            f"evidence {self.evidence}: `paper` is for numbers of a paper; use target": self.evidence
-            in ("own", "check")
-            and self.paper is not None,
-            f"evidence {self.evidence}: the number is the paper's; use paper": self.evidence in ("paper", "second-hand")
-            and self.target is not None,
-            "a headline claim needs controls": self.headline and not self.controls,
-            "a headline claim needs `tuning`: how its controls were tuned": self.headline and not self.tuning,
-            "a check is no headline": self.headline and self.evidence == "check",
-        }
-        found = [text for text, wrong in faults.items() if wrong]
+        numbered, found = self.kind in ("exact", "interval", "at least", "at most"), []
+        if missing := [key for key in PROTOCOL if key not in self.protocol]:
+            found.append(f"protocol lacks {', '.join(missing)}")
+        if numbered and self.centre is None:
+            found.append(f"kind {self.kind} needs a number, paper or target")
+        if self.kind == "ordering" and self.centre is not None:
+            found.append("an ordering has no number")
+        if self.kind == "trend" and (self.direction is None) == (self.centre is None):
+            found.append("a trend needs a direction, or a slope")
+        if self.evidence in ("own", "check") and self.paper is not None:
+            found.append(f"evidence {self.evidence}: `paper` is for numbers of a paper; use target")
+        if self.evidence in ("paper", "second-hand") and self.target is not None:
+            found.append(f"evidence {self.evidence}: the number is the paper's; use paper")
+        if self.headline and not self.controls:
+            found.append("a headline claim needs controls")
+        if self.headline and not self.tuning:
+            found.append("a headline claim needs `tuning`: how its controls were tuned")
+        if self.headline and self.evidence == "check":
+            found.append("a check is no headline")
         if found:
             raise ValueError("; ".join(found))
         return self
@@ -123,10 +128,14 @@ class Claim(_Model):
         """The lowest and the highest accepted value of what `summary` gives; for an order, of the mean margin."""
         if self.kind == "ordering" or self.direction == "increasing":
             return 0.0, math.inf
-        if self.direction == "decreasing":
+        if self.centre is None:
             return -math.inf, 0.0
         low, high = self.centre - self.tolerance, self.centre + self.tolerance
         return (-math.inf if self.kind == "at most" else low), (math.inf if self.kind == "at least" else high)
+
+    def control(self, control_id: str) -> Control | None:
+        """The control of that name, or None for the empty name, which stands for the claim itself."""
+        return next((control for control in self.controls if control.id == control_id), None)
 
     def summary(self, values: list) -> float:
         """One number for the values: their mean; of a trend the slope, on logarithmic axes where it has a number."""
@@ -168,8 +177,8 @@ class Claim(_Model):
         """What counts as agreement, with the bound itself, as a reader sees it."""
         if self.kind == "ordering":
             return "mean difference above 0"
-        if self.direction:
-            return self.direction
+        if self.centre is None:
+            return self.direction or ""
         digits = max(self.digits, _digits(self.tolerance), _digits(self.centre))
         centre, slack = f"{self.centre:.{digits}f}", f"{self.tolerance:.{digits}f}"
         if self.kind == "exact" and not self.tolerance:

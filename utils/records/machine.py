@@ -31,26 +31,25 @@ def provenance(chapter: str, device: str, seconds: float, datasets: list[str], k
         datasets: names of the data sets that it loaded.
         kept_seconds: processor seconds of results that earlier parts of the run had left.
     """
-    children, memory = _helpers_seconds(), peak_memory()
-    stamp = {
-        "device": device_name(device),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "versions": versions(),
-        "commit": commit(chapter),
-        "code": sources.hashes(chapter, datasets),
-        "wall_seconds": round(seconds, 1),
-        "processor_seconds": round(time.process_time() + children, 1),
-        "kept_seconds": round(kept_seconds, 1),
-        "peak_memory_bytes": memory,
-        "resumed": kept_seconds > 0,
-    }
+    stamp = Provenance(
+        device=device_name(device),
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        versions=versions(),
+        commit=commit(chapter),
+        code=sources.hashes(chapter, datasets),
+        wall_seconds=round(seconds, 1),
+        processor_seconds=round(time.process_time() + _helpers_seconds(), 1),
+        kept_seconds=round(kept_seconds, 1),
+        peak_memory_bytes=peak_memory(),
+        resumed=kept_seconds > 0,
+    )
     if device == "cuda":
         import torch
 
-        stamp["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated()
+        stamp.peak_device_memory_bytes = torch.cuda.max_memory_allocated()
         if (joules := used_joules()) is not None:
-            stamp["device_energy_joules"] = round(joules)
-    return Provenance(**stamp)
+            stamp.device_energy_joules = round(joules)
+    return stamp
 
 
 def versions() -> dict[str, str]:

@@ -55,7 +55,7 @@ def code_hash(source: str) -> str:
 
 
 def chapter_hash(chapter: str) -> str:
-    """A hash of the code cells of a chapter that decide its numbers, without the start cell and cells tagged `display`."""
+    """A hash of the code of a chapter that decides its numbers: no start cell, no cells tagged `display`."""
     counted = [
         cell["source"]
         for cell in cells(path_of(chapter))
@@ -117,7 +117,7 @@ def hash_now(name: str) -> str | None:
 class _Deciding(ast.NodeTransformer):
     """Takes out of a syntax tree what cannot change a number."""
 
-    def generic_visit(self, node: ast.AST) -> ast.AST | None:
+    def generic_visit(self, node: ast.AST) -> Any:
         super().generic_visit(node)
         body = getattr(node, "body", None)
         emptied = isinstance(body, list) and not body and not getattr(node, "orelse", None)
@@ -128,10 +128,10 @@ class _Deciding(ast.NodeTransformer):
             return None
         return node
 
-    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
+    def visit_Assign(self, node: ast.Assign) -> Any:
         return None if _only_shows(node.value) else self.generic_visit(node)
 
-    def visit_Dict(self, node: ast.Dict) -> ast.AST:
+    def visit_Dict(self, node: ast.Dict) -> Any:
         """Settings of the smoke profile, which measures nothing, do not count."""
         kept = [(k, v) for k, v in zip(node.keys, node.values, strict=True) if getattr(k, "value", None) != "smoke"]
         node.keys, node.values = [k for k, _ in kept], [v for _, v in kept]

@@ -12,11 +12,12 @@ import math
 import statistics
 from collections.abc import Mapping
 
-from utils.records.claims import Claim, ClaimsFile, Verdict
+from utils.records.claims import Claim, ClaimsFile, Control, Verdict
 
 CONFIDENCE = 0.95  # of the interval behind a verdict
 FEWEST = 3  # values that give an interval
 FALSE_ALARMS = 0.01  # chance that one run of a chapter is called different although only its draws differ
+KNOWN = 4  # degrees of freedom that `run_to_run` is worth: it was measured from a few runs
 SAME = 1e-6  # relative difference at which two values of a certain claim count as one
 SCORED = ("paper", "second-hand", "own", "relocated")
 
@@ -99,36 +100,56 @@ def reason(claim: Claim, records: Records) -> str:
 # --- a new run against the recorded one ---
 
 
-def difference(claim: Claim, now: list, recorded: list, share: float) -> str | None:
+def difference(claim: Claim, now: list, recorded: list, share: float, control: Control | None = None) -> str | None:
     """What sets the values of a run apart from the recorded ones, in words; None where they are compatible.
 
-    Values of a certain claim must be equal. Other means may differ as draws of the same model do: a two-sided t test
-    with the spread pooled from both runs, at the level `share`. To the error of the means comes `claim.run_to_run`,
-    what runs differ by as wholes; no spread is taken to be below the last digit that is shown. Seconds are not compared.
+    A check must hold as it did; values in which chance has no part must be equal. Other means may differ as draws of
+    the same model do: a two-sided t test with the spread pooled from both runs, at the level `share`. To the error of
+    the means comes `run_to_run`, what runs differ by as wholes; no spread is taken to be below the last digit that is
+    shown. A control of a single value and no known spread must miss the claim as it did. Seconds are not compared.
+
+    Args:
+        claim: the claim.
+        now: values of this run.
+        recorded: those of the recorded one.
+        share: chance of a false alarm.
+        control: the control that the values belong to, if they are a control's.
     """
     if claim.timed:
         return None
-    if claim.certain:
+    between = control.run_to_run if control else claim.run_to_run
+    if control is None and claim.evidence == "check" and claim.kind != "exact":
+        return _moved(claim, now, recorded, judge(claim, now) == judge(claim, recorded))
+    if control is None and claim.certain:
         equal = len(now) == len(recorded) and all(map(_equal, _flat(now), _flat(recorded)))
-        return None if equal else f"{claim.describe(now)}, recorded {claim.describe(recorded)}, and chance has no part in it"
-    from scipy import stats
-
-    pairs = claim.kind == "trend"
-    ours, theirs = ([y for _, y in v] if pairs else v for v in (now, recorded))
-    apart = statistics.fmean(ours) - statistics.fmean(theirs)
-    freedom = len(ours) + len(theirs) - 2
-    squares = sum((v - statistics.fmean(part)) ** 2 for part in (ours, theirs) for v in part)
-    spread = max(squares / freedom if freedom else 0.0, 10.0 ** (-2 * claim.digits))
-    of_means, of_runs = spread * (1 / len(ours) + 1 / len(theirs)), 2 * claim.run_to_run**2
-    if not freedom and not claim.run_to_run:
-        raise ValueError(f"claim {claim.id!r}: single values, and no run_to_run to compare them by")
-    # Satterthwaite's degrees of freedom, with run_to_run as good as known
-    known = 30
-    both = (of_means + of_runs) ** 2 / (of_means**2 / max(freedom, 1) + of_runs**2 / known)
-    chance = 2 * stats.t.sf(abs(apart) / math.sqrt(of_means + of_runs), both)
+        return _moved(claim, now, recorded, equal)
+    if control is not None and len(now) == len(recorded) == 1 and not between:
+        return _moved(claim, now, recorded, _inside(claim, recorded) or not _inside(claim, now))
+    chance = _chance(claim, now, recorded, between)
     if chance >= share:
         return None
     return f"{claim.describe(now)}, recorded {claim.describe(recorded)}: chance {chance:.1g}, allowed {share:.1g}"
+
+
+def _moved(claim: Claim, now: list, recorded: list, same: bool) -> str | None:
+    return None if same else f"{claim.describe(now)}, recorded {claim.describe(recorded)}"
+
+
+def _chance(claim: Claim, now: list, recorded: list, between: float) -> float:
+    """The chance that means of two runs of one model lie as far apart as these, both ways."""
+    from scipy import stats
+
+    ours, theirs = ([y for _, y in v] if claim.kind == "trend" else v for v in (now, recorded))
+    apart = statistics.fmean(ours) - statistics.fmean(theirs)
+    freedom = len(ours) + len(theirs) - 2
+    if not freedom and not between:
+        raise ValueError(f"claim {claim.id!r}: single values, and no run_to_run to compare them by")
+    squares = sum((v - statistics.fmean(part)) ** 2 for part in (ours, theirs) for v in part)
+    spread = max(squares / freedom if freedom else 0.0, 10.0 ** (-2 * claim.digits))
+    of_means, of_runs = spread * (1 / len(ours) + 1 / len(theirs)), 2 * between**2
+    # Satterthwaite's degrees of freedom of the sum of both variances
+    both = (of_means + of_runs) ** 2 / (of_means**2 / max(freedom, 1) + of_runs**2 / KNOWN)
+    return float(2 * stats.t.sf(abs(apart) / math.sqrt(of_means + of_runs), both))
 
 
 def _flat(values: list) -> list[float]:
@@ -156,7 +177,8 @@ def differences(file: ClaimsFile, now: Records, recorded: Records, real: set[str
     share = FALSE_ALARMS / max(1, len(compared))
     found = [f"{name}: nothing was recorded" for name in compared if name not in now]
     for name, (claim, values) in compared.items():
-        if name in now and (apart := difference(claim, now[name], values, share)):
+        control = claim.control(name.partition("/")[2])
+        if name in now and (apart := difference(claim, now[name], values, share, control)):
             found.append(f"{name}: {apart}")
     new = [n for n in now if n not in recorded]
     return found + [f"{name}: the recorded run has no such value; make it again" for name in new]
