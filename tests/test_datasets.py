@@ -5,12 +5,10 @@ import gzip
 import hashlib
 import multiprocessing
 import os
-import stat
 import subprocess
 import sys
 import threading
 import time
-import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -18,7 +16,7 @@ import pytest
 
 from utils import datasets
 from utils.datasets import __main__ as command
-from utils.datasets import download, errors, files, safe
+from utils.datasets import citation, download, errors, files
 from utils.datasets.registry import ROOT, Entry, registry
 
 CONTENT = b"0123456789abcdef" * 4096
@@ -32,9 +30,11 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.append(self.path)
         if self.path == "/flaky" and len(self.server.asked) > 1:
             self.path = "/good"
-        if self.path in ("/missing", "/busy", "/flaky"):
-            return self.send_error(404 if self.path == "/missing" else 503)
-        body = {"/wrong": CONTENT[::-1], "/gzip": gzip.compress(CONTENT)}.get(self.path, CONTENT)
+        if status := {"/missing": 404, "/refused": 403, "/busy": 503, "/flaky": 503}.get(self.path):
+            return self.send_error(status)
+        bodies = {"/wrong": CONTENT[::-1], "/gzip": gzip.compress(CONTENT), "/login": b"\n<!DOCTYPE html><p>Log in"}
+        bodies["/gzip-cut"] = bodies["/gzip"][:-9]
+        body = bodies.get(self.path, CONTENT)
         self.send_response(200)
         if self.path != "/short":  # /short ends early without having said how long it is
             self.send_header("Content-Length", str(len(body)))
@@ -111,6 +111,12 @@ def test_gzip_content_is_checked_unpacked(register):
     assert gzip.decompress(datasets.path(NAME).read_bytes()) == CONTENT
 
 
+def test_gzip_content_that_breaks_off(register):
+    register("/gzip-cut", content="gzip")
+    with pytest.raises(errors.BadFile, match="cannot be read to its end"):
+        datasets.path(NAME)
+
+
 def test_git_blob_pins_content(register):
     blob = hashlib.sha1(b"blob %d\0" % len(CONTENT) + CONTENT).hexdigest()
     register("/good", sha256="", bytes=None, git_blob=blob)
@@ -124,7 +130,9 @@ def test_git_blob_pins_content(register):
 @pytest.mark.parametrize(
     ("page", "error", "words", "tries"),
     [
-        ("/missing", errors.NotFound, "404", 1),
+        ("/missing", errors.NotFound, "404(.|\n)*correct the address", 1),
+        ("/refused", errors.NotFound, "403(.|\n)*a proxy on the way refuses it", 1),
+        ("/login", errors.BadFile, "a web page in place of the file: expected 65536 bytes .* found 25 bytes", 3),
         ("/busy", errors.Unreachable, "503", 3),
         ("/stall", errors.Unreachable, "out of reach", 3),
         ("/wrong", errors.BadFile, "wrong content: expected 65536 bytes", 3),
@@ -137,6 +145,7 @@ def test_failed_downloads_say_why_and_leave_nothing(register, server, page, erro
     with pytest.raises(error, match=words) as caught:
         datasets.path(NAME)
     assert f"127.0.0.1:{server.server_port}{page}" in str(caught.value) and "what to do:" in str(caught.value)
+    assert download.PART not in str(caught.value)
     assert in_cache() == [] and server.asked == [page] * tries
 
 
@@ -207,6 +216,51 @@ def test_a_relative_mirror_is_looked_for_in_the_repository_first(monkeypatch):
     assert files.mirror_folder() == ROOT / "data"
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("{tmp}/nope", "not there"),
+        ("{tmp}/file", "a file"),
+        ("'{tmp}'", "take off the quotes"),
+        ('"{tmp}"', "take off the quotes"),
+        ("~/nope", "{tmp}/home/nope"),
+    ],
+)
+def test_a_mirror_that_is_no_folder_is_said_by_loaders_and_command(monkeypatch, tmp_path, capsys, given, words):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("WALKTHROUGHS_MIRROR", given.format(tmp=tmp_path))
+    words = words.format(tmp=tmp_path)
+    for ask in (citation.load, datasets.within_reach):
+        with pytest.raises(errors.BadMirror, match="WALKTHROUGHS_MIRROR") as caught:
+            ask("cora")
+        assert words in str(caught.value)
+    assert "STAND-IN" not in capsys.readouterr().out
+    with pytest.raises(SystemExit) as usage:
+        command.main(["list", "cora"])
+    assert usage.value.code == 2 and words in capsys.readouterr().err
+
+
+def test_a_mirror_in_the_home_folder(monkeypatch, tmp_path):
+    (tmp_path / "mirror").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WALKTHROUGHS_MIRROR", "~/mirror")
+    assert files.mirror_folder() == tmp_path / "mirror"
+    monkeypatch.setenv("WALKTHROUGHS_MIRROR", "")
+    assert files.mirror_folder() is None
+
+
+def test_what_killed_downloads_left_is_removed_after_a_day(register):
+    cached = register("/good")
+    old, young = (cached.parent / f"{download.PART}{name}" for name in ("old", "young"))
+    for folder in (old, young):
+        folder.mkdir(parents=True)
+        (folder / "file.bin").write_bytes(CONTENT[:9])
+    os.utime(old, (1, 1))
+    assert datasets.path(NAME) == cached
+    assert not old.exists() and (young / "file.bin").exists()
+
+
 def test_a_cache_folder_that_cannot_be_written(register, monkeypatch, tmp_path):
     register("/good")
     (tmp_path / "cache").write_text("a file in the place of the folder")
@@ -218,7 +272,7 @@ def test_a_cache_folder_that_cannot_be_written(register, monkeypatch, tmp_path):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(download.os, "replace", full)
-    with pytest.raises(errors.CacheNotWritable, match="No space left"):
+    with pytest.raises(errors.CacheNotWritable, match="No space left(.|\n)*make room on the disk"):
         datasets.path(NAME)
     assert in_cache() == []
 
@@ -239,29 +293,6 @@ def test_unknown_names_come_with_the_nearest():
         datasets.card("mnits")
 
 
-@pytest.mark.parametrize("member", ["../out.txt", "a/../../out.txt", "/out.txt", "..\\out.txt", "C:\\out.txt", "link"])
-def test_a_zip_whose_member_climbs_out_is_refused(tmp_path, member):
-    info = zipfile.ZipInfo(member)
-    if member == "link":
-        info.external_attr = (stat.S_IFLNK | 0o777) << 16
-    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
-        archive.writestr("fine.txt", "fine")
-        archive.writestr(info, "../target")
-    with pytest.raises(errors.UnsafeArchive, match="would leave the folder"):
-        safe.extract(tmp_path / "bad.zip", tmp_path / "folder")
-    assert not (tmp_path / "folder").exists() and not (tmp_path / "out.txt").exists()
-
-
-def test_a_harmless_zip_is_read(tmp_path):
-    with zipfile.ZipFile(tmp_path / "good.zip", "w") as archive:
-        archive.writestr("SET/SET.txt", "1 2..3")
-    safe.extract(tmp_path / "good.zip", tmp_path / "folder")
-    assert (tmp_path / "folder" / "SET" / "SET.txt").read_text() == "1 2..3"
-    (tmp_path / "good.zip").write_bytes(b"no zip")
-    with pytest.raises(errors.BadFile, match="not a zip"):
-        safe.extract(tmp_path / "good.zip", tmp_path / "folder")
-
-
 def test_the_command(register, capsys):
     cached = register("/good")
     assert command.main(["verify", "made-up"]) == 1 and "remote 1" in capsys.readouterr().out
@@ -275,6 +306,29 @@ def test_the_command(register, capsys):
     with pytest.raises(SystemExit) as usage:
         command.main(["fetch", "made-upp"])
     assert usage.value.code == 2 and "did you mean made-up" in capsys.readouterr().err
+
+
+def test_content_that_is_not_pinned_fails_the_command_only_where_it_is_named(register, monkeypatch, capsys):
+    cached = register("/good", sha256="")
+    entry = registry()[NAME]
+    monkeypatch.setattr(command, "registry", lambda: {NAME: entry})
+    assert command.main(["fetch"]) == 0 and "not pinned 1" in capsys.readouterr().out
+    assert command.main(["verify"]) == 0 and command.main(["list", "made-up"]) == 0
+    assert command.main(["fetch", "made-up"]) == 1 and "not pinned" in capsys.readouterr().err
+    assert command.main(["verify", "made-up"]) == 1 and not cached.exists()
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_text_is_read_without_mark_and_with_plain_line_ends(tmp_path, mark):
+    (tmp_path / "text").write_bytes(mark + "中\r\n文\rend\n".encode())
+    assert datasets.read_text(tmp_path / "text") == "中\n文\nend\n"
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "utf-16", "latin-1"])
+def test_text_in_another_encoding_is_named(tmp_path, encoding):
+    (tmp_path / "text").write_bytes(("naïve" if encoding == "latin-1" else "中文").encode(encoding))
+    with pytest.raises(errors.BadFile, match="set/text: not UTF-8"):
+        datasets.read_text(tmp_path / "text", "set/text")
 
 
 IMPORT = """

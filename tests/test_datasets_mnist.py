@@ -2,12 +2,12 @@
 
 import os
 
-from utils.tools import definitions
 import numpy as np
 import pytest
 
 from utils import datasets
 from utils.datasets import provenance
+from utils.tools import definitions
 
 KD = definitions.of_chapter("distilling_knowledge")
 pytestmark = pytest.mark.usefixtures("empty_cache")

@@ -34,7 +34,7 @@ def test_the_stand_in_is_announced_and_always_the_same(offline, capsys):
     sound(reviews)
     assert reviews.stand_in and "sst2" in datasets.stand_ins
     assert "STAND-IN DATA for sst2" in capsys.readouterr().out
-    assert sst2._generated().train == reviews.train
+    assert sst2.generated().train == reviews.train
     assert "stand-in" in datasets.card("sst2").facts
 
 
@@ -46,3 +46,12 @@ def test_a_malformed_line_is_named(line):
 
 def test_a_line_may_hold_tabs_and_odd_spaces():
     assert sst2.parse("a  b\tc\t1") == sst2.Sentence(("a", "b", "c"), 1)
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path, monkeypatch):
+    (tmp_path / "part.tsv").write_bytes(b"\xef\xbb\xbffine film\t1\r\nnot so\t0\r\n")
+    monkeypatch.setattr(sst2, "path", lambda _: tmp_path / "part.tsv")
+    expected = (sst2.Sentence(("fine", "film"), 1), sst2.Sentence(("not", "so"), 0))
+    reviews = sst2.load()
+    assert reviews.train == reviews.test == expected and not reviews.stand_in
+    assert sst2.parse("\ufefffine film\t1") == expected[0]

@@ -1,24 +1,16 @@
 """The loader of small graphs and its stand-in; real files are read from the mirror folder only."""
 
 import os
-import socket
 import zipfile
 
 import numpy as np
 import pytest
 
 from utils import datasets
-from utils.datasets import download, files, tu
+from utils.datasets import tu
 
+pytestmark = pytest.mark.usefixtures("empty_cache")
 needs_mirror = pytest.mark.skipif(not os.environ.get("WALKTHROUGHS_MIRROR"), reason="WALKTHROUGHS_MIRROR is not set")
-
-
-@pytest.fixture(autouse=True)
-def empty_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("WALKTHROUGHS_CACHE", str(tmp_path / "cache"))
-    yield
-    datasets.loaded.clear()
-    datasets.stand_ins.clear()
 
 
 def sound(graphs: tu.TUGraphs) -> None:
@@ -66,19 +58,8 @@ def test_a_graph_list_is_read_with_local_ids_loops_and_repeats(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("name", list(tu.TAGGED))
-def test_the_stand_in_is_announced_and_always_the_same(name, monkeypatch, capsys):
-    def refuse(*_, **__):
-        raise socket.gaierror("no network in this test")
-
-    monkeypatch.delenv("WALKTHROUGHS_MIRROR", raising=False)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr(download, "PAUSE", 0)
-    for proxy in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(proxy, raising=False)
-        monkeypatch.delenv(proxy.lower(), raising=False)
-    files._answers.cache_clear()
+def test_the_stand_in_is_announced_and_always_the_same(name, offline, capsys):
     one, two = tu.load(name), tu.load(name)
-    files._answers.cache_clear()
     sound(one)
     assert one.stand_in and name in datasets.stand_ins and (one.edges == two.edges).all()
     assert f"STAND-IN DATA for {name}" in capsys.readouterr().out
@@ -94,18 +75,18 @@ ARCS, GRAPH, LABELS = np.array([[0, 1], [2, 3]]), np.array([0, 0, 1, 1]), np.arr
 
 
 @pytest.mark.parametrize(
-    ("arcs", "graph", "tags", "attributes", "labels"),
+    ("arcs", "graph", "tags", "attributes", "labels", "fault"),
     [
-        (ARCS, GRAPH, GRAPH[:3], None, LABELS),  # a node without a label
-        (ARCS, GRAPH, GRAPH, np.full((4, 2), np.nan), LABELS),
-        (ARCS, GRAPH, GRAPH, np.zeros((3, 2)), LABELS),
-        (ARCS, GRAPH, GRAPH, None, LABELS[:1]),  # a graph without a label
-        (ARCS, GRAPH[::-1], GRAPH, None, LABELS),  # graphs out of order
-        (ARCS + 1, GRAPH, GRAPH, None, LABELS),  # an edge ends outside
-        (ARCS - 1, GRAPH, GRAPH, None, LABELS),
-        (np.array([[1, 2]]), GRAPH, GRAPH, None, LABELS),  # an edge joins two graphs
+        (ARCS, GRAPH, GRAPH[:3], None, LABELS, "3 labels for 4 nodes"),
+        (ARCS, GRAPH, GRAPH, np.full((4, 2), np.nan), LABELS, "an attribute is not a number"),
+        (ARCS, GRAPH, GRAPH, np.zeros((3, 2)), LABELS, "3 rows of attributes for 4 nodes"),
+        (ARCS, GRAPH, GRAPH, None, LABELS[:1], "1 labels of graphs for 2 graphs"),
+        (ARCS, GRAPH[::-1], GRAPH, None, LABELS, "do not stand together"),
+        (ARCS + 1, GRAPH, GRAPH, None, LABELS, "ends at no node"),
+        (ARCS - 1, GRAPH, GRAPH, None, LABELS, "ends at no node"),
+        (np.array([[1, 2]]), GRAPH, GRAPH, None, LABELS, "joins two graphs"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(arcs, graph, tags, attributes, labels):
-    with pytest.raises(datasets.DataError, match="do not fit"):
+def test_parts_that_do_not_fit_are_refused(arcs, graph, tags, attributes, labels, fault):
+    with pytest.raises(datasets.DataError, match=f"do not fit: .*{fault}"):
         tu.checked("ENZYMES", arcs, graph, tags, attributes, labels)

@@ -2,9 +2,11 @@
 One module per data family (`from utils.datasets import citation`); command: `python -m utils.datasets`."""
 
 from .cards import card
-from .errors import DataError, Unreachable
-from .files import path, within_reach
-from .provenance import announce_stand_in, loaded, stand_ins
+from .errors import BadFile, BadMirror, DataError, UnknownName, Unreachable
+from .files import cache_folder, mirror_folder, path, within_reach
+from .provenance import announce_stand_in, loaded, real_or_stand_in, stand_ins
+from .text import read_text
 
-__all__ = ["DataError", "Unreachable", "path", "within_reach"]  # the light modules only, no family
-__all__ += ["announce_stand_in", "card", "loaded", "stand_ins"]
+__all__ = ["BadFile", "BadMirror", "DataError", "UnknownName", "Unreachable"]  # the light modules only, no family
+__all__ += ["announce_stand_in", "cache_folder", "card", "loaded", "mirror_folder", "path", "read_text"]
+__all__ += ["real_or_stand_in", "stand_ins", "within_reach"]

@@ -1,13 +1,16 @@
 """The command `python -m utils.datasets list | fetch [set ...] | verify [set ...]`.
-Exit codes: 0 all well, 1 a file is bad, absent (verify) or cannot be had (fetch), 2 wrong usage."""
+Exit codes: 0 all well, 1 a file is bad, absent (verify) or cannot be had (fetch), 2 wrong usage or no mirror folder.
+Files whose content is not pinned are reported; they count as absent only where their set is named."""
 
 import argparse
 import sys
 from collections import Counter
 
 from .errors import DataError
-from .files import locate, path
+from .files import locate, mirror_folder, path
 from .registry import files, registry
+
+NOT_PINNED = "not pinned"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,26 +20,34 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("sets", nargs="*", metavar="set", help="planetoid, cora, mnist, ...; default: all")
     options = parser.parse_args(arguments)
     try:
+        mirror_folder()
         sets = {name: files(name) for name in options.sets or [row.dataset for row in registry().values()]}
     except DataError as error:
         parser.error(str(error))
-    states = {name: _report(name, members, options.action == "fetch") for name, members in sets.items()}
-    allowed = {"cache", "mirror"} | ({"remote", "not pinned"} if options.action == "list" else set())
-    return 0 if all(state <= allowed for state in states.values()) else 1
+    allowed = {"cache", "mirror"}
+    if options.action == "list":
+        allowed |= {"remote", NOT_PINNED}
+    elif not options.sets:
+        allowed.add(NOT_PINNED)
+    states = [_report(name, members, options.action == "fetch", bool(options.sets)) for name, members in sets.items()]
+    return 0 if set().union(*states) <= allowed else 1
 
 
-def _report(dataset: str, names: list[str], fetch: bool) -> set[str]:
+def _report(dataset: str, names: list[str], fetch: bool, named: bool) -> set[str]:
     """Print where the files of a set lie (after fetching them, if asked) and return the places and errors."""
-    rows, states = [registry()[name] for name in names], Counter()
+    rows, states = [registry()[name] for name in names], Counter[str]()
     for name in names:
         try:
-            if fetch:
+            place = locate(name)[0]
+            if fetch and (named or place != NOT_PINNED):
                 path(name)
-            states[locate(name)[0]] += 1
+                place = locate(name)[0]
+            states[place] += 1
         except DataError as error:
             print(error, file=sys.stderr)
             states[type(error).__name__] += 1
-    size = f"{sum(row.bytes for row in rows):,}" if all(row.bytes for row in rows) else "unknown"
+    sizes = [row.bytes for row in rows if row.bytes]
+    size = f"{sum(sizes):,}" if len(sizes) == len(rows) else "unknown"
     where = ", ".join(f"{state} {count}" for state, count in states.items())
     licence = " / ".join(dict.fromkeys(row.licence for row in rows))
     print(f"{dataset}: files {len(names)}, bytes {size}; {where}; licence: {licence}")

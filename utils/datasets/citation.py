@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from .files import path
+from .graphs import undirected_edges
 from .provenance import real_or_stand_in
 from .registry import unknown
 from .safe import load_pickle
@@ -48,13 +49,13 @@ def load(name: str) -> CitationGraph:
     1000 test nodes. Raises UnknownName and any DataError but Unreachable."""
     if name not in CLASSES:
         raise unknown(name, CLASSES, "citation graph", "utils.datasets.citation")
-    return real_or_stand_in(name, lambda: _planetoid(name), lambda: _block_model(name))
+    return real_or_stand_in(name, lambda: _planetoid(name), lambda: block_model(name))
 
 
 def karate_club() -> KarateClub:
     """Load the karate club with its four modularity clusters. Raises any DataError but Unreachable.
     The file lists the edge 9-33 (1-based) twice and lacks 9-31 of Zachary (1977): it is put back here."""
-    return real_or_stand_in("karate-club", _club_of_files, _club_of_networkx)
+    return real_or_stand_in("karate-club", _club_of_files, club_of_networkx)
 
 
 def _planetoid(name: str) -> CitationGraph:
@@ -71,12 +72,14 @@ def _planetoid(name: str) -> CitationGraph:
     loops = len(np.unique(links[links[:, 0] == links[:, 1]], axis=0))
     train, validation = np.arange(len(y)), np.arange(len(y), len(y) + 500)
     split, counts = (train, validation, np.sort(test)), (one_hot.shape[1], len(links) // 2, loops)
-    return CitationGraph(name, features, _distinct(links), labels, *split, *counts, stand_in=False)
+    edges = undirected_edges(links, len(graph))
+    return CitationGraph(name, features, edges, labels, *split, *counts, stand_in=False)
 
 
-def _block_model(name: str, nodes: int = 1000, words: int = 500) -> CitationGraph:
-    """About 4 links a node, 8 of 10 inside a class; 5 of 20 words of a node are bound to its class."""
-    classes, rng = CLASSES[name], np.random.default_rng(20)
+def block_model(name: str, nodes: int = 1000, words: int = 500, classes: int | None = None) -> CitationGraph:
+    """The stand-in for a citation network: about 4 links a node, 8 of 10 inside a class; 5 of 20 words of a node
+    are bound to its class. As many classes as the network `name` has, if `classes` is not given."""
+    classes, rng = classes or CLASSES[name], np.random.default_rng(20)
     labels = np.arange(nodes) % classes
     chances = np.full((classes, classes), 0.8 / nodes) + np.eye(classes) * 3.2 * classes / nodes
     graph = nx.stochastic_block_model(np.bincount(labels).tolist(), chances.tolist(), seed=20)
@@ -86,23 +89,21 @@ def _block_model(name: str, nodes: int = 1000, words: int = 500) -> CitationGrap
     ones = np.ones(len(column), dtype=np.float32)
     features = sparse.csr_matrix((ones, (np.repeat(np.arange(nodes), 20), column)), (nodes, words))
     features.data[:] = 1  # a word drawn twice counts once
-    split = np.split(np.arange(nodes), [20 * classes, 20 * classes + 200, 20 * classes + 600])[:3]
-    return CitationGraph(name, features, _distinct(links), labels, *split, classes, len(links), 0, stand_in=True)
+    train, validation, test, _ = np.split(np.arange(nodes), [20 * classes, 20 * classes + 200, 20 * classes + 600])
+    split, edges = (train, validation, test), undirected_edges(links, nodes)
+    return CitationGraph(name, features, edges, labels, *split, classes, len(links), 0, stand_in=True)
 
 
 def _club_of_files() -> KarateClub:
     links = np.loadtxt(path("karate-club/edges.txt"), dtype=np.int64)
     member, cluster = np.loadtxt(path("karate-club/mod-based-clusters.txt"), dtype=np.int64).T
-    return KarateClub(_distinct(np.vstack([links, [9, 31]]) - 1), cluster[np.argsort(member)], False)
+    edges = undirected_edges(np.vstack([links, [9, 31]]) - 1, 34)
+    return KarateClub(edges, cluster[np.argsort(member)], stand_in=False)
 
 
-def _club_of_networkx() -> KarateClub:
+def club_of_networkx() -> KarateClub:
+    """The karate club as networkx ships it, the stand-in for the files."""
     graph, clusters = nx.karate_club_graph(), np.empty(34, dtype=np.int64)
     for number, members in enumerate(nx.community.greedy_modularity_communities(graph)):
         clusters[list(members)] = number
-    return KarateClub(_distinct(np.array(graph.edges)), clusters, True)
-
-
-def _distinct(links: np.ndarray) -> np.ndarray:
-    links = np.sort(links, axis=1)
-    return np.unique(links[links[:, 0] < links[:, 1]], axis=0)
+    return KarateClub(undirected_edges(np.array(graph.edges), 34), clusters, stand_in=True)

@@ -1,7 +1,12 @@
-"""Download of one registered file: retries, a time limit, a progress bar, a check, an atomic move.
-What goes wrong is told apart: out of reach, not found, bad content, cache not writable."""
+"""Download of one registered file: tries, a time limit, a progress bar, a check, an atomic move.
+What goes wrong is told apart: out of reach, not found, refused, bad content, cache not writable.
 
+pooch transfers the file. Its own tries know no time limit, and ask again for what is not there: they stay unused."""
+
+import contextlib
+import errno
 import os
+import shutil
 import sys
 import tempfile
 import threading
@@ -14,6 +19,8 @@ from .registry import Entry, check
 ATTEMPTS, PAUSE = 3, 0.5  # tries per file; seconds before the second try, doubled for each further one
 TIMEOUT = (5, 15)  # seconds to connect, seconds without a byte
 PATIENCE, SLOWEST = 60, 50_000  # seconds for all tries of a file; a long file gets bytes / SLOWEST seconds
+PART, LEFT_OVER = ".part-", 86_400  # name of the folder of a download; seconds after which it is an ended one's
+TRY_AGAIN = {408, 425, 429}  # answers below 500 that a later try may change
 
 
 def download(entry: Entry, target: Path) -> Path:
@@ -22,13 +29,13 @@ def download(entry: Entry, target: Path) -> Path:
     deadline = time.monotonic() + max(PATIENCE, (entry.bytes or 0) / SLOWEST)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        near = {"dir": target.parent, "prefix": ".part-", "ignore_cleanup_errors": True}
-        with tempfile.TemporaryDirectory(**near) as folder:
+        _remove_left_overs(target.parent)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=PART, ignore_cleanup_errors=True) as folder:
             part = Path(folder) / target.name
             for attempt in range(ATTEMPTS):
                 try:
                     _transfer(entry, part, deadline)
-                    os.replace(check(entry, part), target)
+                    os.replace(check(entry, part, origin=entry.address), target)
                     return target
                 except (Unreachable, BadFile):
                     if attempt + 1 == ATTEMPTS or time.monotonic() > deadline:
@@ -36,7 +43,18 @@ def download(entry: Entry, target: Path) -> Path:
                     time.sleep(PAUSE * 2**attempt)
     except OSError as error:
         advice = "make the folder writable, or set WALKTHROUGHS_CACHE to one that is"
+        if error.errno == errno.ENOSPC:
+            advice = "make room on the disk, or set WALKTHROUGHS_CACHE to a folder on another one"
         raise CacheNotWritable(entry.name, f"cannot be stored ({error})", str(target), advice) from error
+    raise AssertionError("every try ends in a return or an error")
+
+
+def _remove_left_overs(folder: Path) -> None:
+    """Remove what downloads left that were killed; one that may still run is younger than LEFT_OVER."""
+    for old in folder.glob(PART + "*"):
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            if time.time() - old.stat().st_mtime > LEFT_OVER:
+                shutil.rmtree(old, ignore_errors=True)
 
 
 def _transfer(entry: Entry, part: Path, deadline: float) -> None:
@@ -57,15 +75,22 @@ def _transfer(entry: Entry, part: Path, deadline: float) -> None:
     worker.start()
     worker.join(max(0.0, deadline - time.monotonic()))
     if worker.is_alive():
-        reason = "the server stalled"
-    elif not failures or isinstance(failures[0], requests.exceptions.ChunkedEncodingError):
+        raise _unreachable(entry, "the server stalled")
+    if not failures or isinstance(failures[0], requests.exceptions.ChunkedEncodingError):
         return  # an answer that broke off is a truncated file: the check says so
-    elif not isinstance(failures[0], requests.RequestException):
+    if not isinstance(failures[0], requests.RequestException):
         raise failures[0]
-    else:
-        status = getattr(failures[0].response, "status_code", None)
-        reason = f"the server answered {status}" if status else type(failures[0]).__name__
-        if status and status < 500 and status not in (408, 425, 429):
-            raise NotFound(entry.name, reason, entry.address, "correct the address in data/registry.csv")
+    status = getattr(failures[0].response, "status_code", None)
+    if not status:
+        raise _unreachable(entry, type(failures[0]).__name__)
+    if status >= 500 or status in TRY_AGAIN:
+        raise _unreachable(entry, f"the server answered {status}")
+    advice = "correct the address in data/registry.csv"
+    if status not in (404, 410):
+        advice = "the server or a proxy on the way refuses it: check the proxy, or use a mirror (WALKTHROUGHS_MIRROR)"
+    raise NotFound(entry.name, f"the server answered {status}", entry.address, advice)
+
+
+def _unreachable(entry: Entry, reason: str) -> Unreachable:
     advice = "connect to the network, or set WALKTHROUGHS_MIRROR to a folder that holds the file"
-    raise Unreachable(entry.name, f"out of reach, and in no mirror folder: {reason}", entry.address, advice)
+    return Unreachable(entry.name, f"out of reach, and in no mirror folder: {reason}", entry.address, advice)

@@ -34,12 +34,12 @@ class CacheNotWritable(DataError):
     """The cache folder cannot be made or written."""
 
 
+class BadMirror(DataError):
+    """WALKTHROUGHS_MIRROR is set, but names no folder."""
+
+
 class NotPinned(DataError):
     """The registry lists the address, but knows no hash to check the content with."""
-
-
-class UnsafeArchive(DataError):
-    """A zip has a member that would be written outside the folder it is unpacked into."""
 
 
 class UnsafePickle(DataError):

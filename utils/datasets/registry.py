@@ -8,9 +8,9 @@ import functools
 import gzip
 import hashlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .errors import BadFile, UnknownName
 
@@ -36,8 +36,8 @@ class Entry(NamedTuple):
 def registry() -> dict[str, Entry]:
     """The rows of data/registry.csv by name."""
     with open(ROOT / "data" / "registry.csv", encoding="utf-8", newline="") as table:
-        rows = [row | {"bytes": int(row["bytes"]) if row["bytes"] else None} for row in csv.DictReader(table)]
-    return {row["name"]: Entry(**row) for row in rows}
+        rows: list[dict[str, Any]] = list(csv.DictReader(table))
+    return {row["name"]: Entry(**row | {"bytes": int(row["bytes"]) if row["bytes"] else None}) for row in rows}
 
 
 def unknown(name: str, known: Iterable[str], kind: str, where: str = "data/registry.csv") -> UnknownName:
@@ -56,29 +56,56 @@ def files(dataset: str) -> list[str]:
     return names
 
 
-def check(entry: Entry, file: Path) -> Path:
+def check(entry: Entry, file: Path, origin: str = "") -> Path:
     """Return `file` if its size and hash are the registered ones; remembered until the file changes.
-    Raises BadFile with the expected and the found size and hash."""
+
+    Args:
+        entry: what the registry says of it.
+        file: the file.
+        origin: what an error gives as its place; the path of the file if empty.
+
+    Raises:
+        BadFile: expected and found size and hash.
+    """
     stat, expected = file.stat(), entry.sha256 or entry.git_blob
     stamp = (str(file), stat.st_size, stat.st_mtime_ns, expected)
     if stamp in _checked:
         return file
-    digest = hashlib.sha256() if entry.sha256 else hashlib.sha1(b"blob %d\0" % stat.st_size)
-    size = 0
-    unpacked = gzip.open if entry.content == "gzip" else open
-    unreadable = contextlib.suppress(OSError, EOFError, zlib.error)  # what cannot be read to its end is too short
-    with unreadable, unpacked(file, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-            size += len(block)
-    if digest.hexdigest() == expected and entry.bytes in (None, size):
+    size, digest = _measure(entry, file)
+    if digest == expected and entry.bytes in (None, size):
         _checked.add(stamp)
         return file
-    fault = "truncated" if size < (entry.bytes or 0) else "wrong content"
+    if _is_web_page(entry, file):
+        fault = "a web page in place of the file"
+    else:
+        fault = "truncated" if size < (entry.bytes or 0) else "wrong content"
     wanted = f"{entry.bytes or 'any number of'} bytes with hash {expected}"
-    what = f"{fault}: expected {wanted}, found {size} bytes with hash {digest.hexdigest()}"
-    where, advice = (
-        f"{file}, published at {entry.address}",
-        "replace it where it came from, or fetch it again",
-    )
+    what = f"{fault}: expected {wanted}, found {size} bytes with hash {digest}"
+    where, advice = f"{file}, published at {entry.address}", "replace it where it came from, or fetch it again"
+    if origin:
+        where, advice = origin, "try again later, or set WALKTHROUGHS_MIRROR to a folder that holds the file"
     raise BadFile(entry.name, what, where, advice)
+
+
+def _measure(entry: Entry, file: Path) -> tuple[int, str]:
+    """The size and the hash of a file's content, which is unpacked first if the registry's hash is of that."""
+    start: Callable[[], Any] = hashlib.sha256
+    if not entry.sha256:
+        start = functools.partial(hashlib.sha1, b"blob %d\0" % file.stat().st_size)
+    unpacked = gzip.open if entry.content == "gzip" else open
+    size, digest = 0, "unknown, for it cannot be read to its end"
+    with contextlib.suppress(OSError, EOFError, zlib.error), unpacked(file, "rb") as stream:
+        try:
+            digest = hashlib.file_digest(stream, start).hexdigest()
+        finally:
+            size = stream.tell()
+    return size, digest
+
+
+def _is_web_page(entry: Entry, file: Path) -> bool:
+    """Whether a file that is not registered as one is an HTML page: an error or a login in place of the content."""
+    if entry.name.endswith((".htm", ".html")):
+        return False
+    with open(file, "rb") as stream:
+        start = stream.read(512).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return start.startswith((b"<!doctype html", b"<html"))

@@ -1,14 +1,15 @@
-"""Reading of formats that can do harm: pickles, which can run code, and zips, which can write anywhere.
+"""Reading of formats that can do harm: pickles, alone or inside an .npz file, can run code.
 What is not known to be harmless is refused."""
 
+import io
 import pickle
-import re
-import stat
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from .errors import BadFile, UnsafeArchive, UnsafePickle
+import numpy as np
+
+from .errors import BadFile, UnsafePickle
 
 ADMITTED = {"numpy.ndarray", "numpy.dtype", "collections.defaultdict", "builtins.list", "__builtin__.list"}
 ADMITTED |= {"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"}
@@ -30,26 +31,39 @@ def load_pickle(path: Path) -> Any:
     """Unpickle a file (Python 2 strings as latin1) that may name only the classes and functions in ADMITTED.
     Raises UnsafePickle before any other name is looked up, BadFile when it is no complete pickle."""
     with open(path, "rb") as file:
-        unpickler = _RestrictedUnpickler(file, encoding="latin1")
-        unpickler.path = path
-        try:
-            return unpickler.load()
-        except (pickle.UnpicklingError, EOFError) as error:
-            what = f"not a complete pickle ({error})"
-            raise BadFile(path.name, what, str(path), "fetch it again") from error
+        return _unpickle(file, path)
 
 
-def extract(zip_path: Path, folder: Path) -> None:
-    """Unpack a zip into `folder`. Raises BadFile; UnsafeArchive, with nothing written, if a member climbs out."""
+def _unpickle(file: IO[bytes], path: Path) -> Any:
+    unpickler = _RestrictedUnpickler(file, encoding="latin1")
+    unpickler.path = path
     try:
-        archive = zipfile.ZipFile(zip_path)
-    except zipfile.BadZipFile as error:
-        raise BadFile(zip_path.name, f"not a zip ({error})", str(zip_path), "fetch it again") from error
-    with archive:
-        for member in archive.infolist():
-            name = member.orig_filename.replace("\\", "/")
-            climbs = name.startswith("/") or ".." in name.split("/") or re.match("[A-Za-z]:", name)
-            if climbs or stat.S_ISLNK(member.external_attr >> 16):
-                what = f"the member {member.orig_filename!r} would leave the folder"
-                raise UnsafeArchive(zip_path.name, what, str(zip_path), "do not unpack this archive")
-        archive.extractall(folder)
+        return unpickler.load()
+    except (pickle.UnpicklingError, EOFError) as error:
+        raise BadFile(path.name, f"not a complete pickle ({error})", str(path), "fetch it again") from error
+
+
+def load_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file by name; arrays of objects, which are pickles, under the rules of `load_pickle`.
+    Raises UnsafePickle, and BadFile when the file is no complete .npz."""
+    arrays = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.namelist():
+                with archive.open(member) as file:
+                    arrays[member.removesuffix(".npy")] = _read_array(file, path)
+    except (zipfile.BadZipFile, ValueError, EOFError) as error:
+        raise BadFile(path.name, f"not a complete .npz ({error})", str(path), "fetch it again") from error
+    return arrays
+
+
+def _read_array(file: IO[bytes], path: Path) -> np.ndarray:
+    content = io.BytesIO(file.read())
+    version = np.lib.format.read_magic(content)
+    headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in headers:
+        raise ValueError(f"arrays of version {version}")
+    if headers[version](content)[2].hasobject:
+        return _unpickle(content, path)
+    content.seek(0)
+    return np.lib.format.read_array(content, allow_pickle=False)

@@ -2,10 +2,11 @@
 Lines have the five columns of the AOL log and a sixth that no real log has: the act that made the query."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from itertools import accumulate
+from typing import NamedTuple
 
 ACTS = ("specialise", "generalise", "parallel", "add", "drop", "spelling")
 START, DAYS = datetime(2006, 3, 1), 92  # as AOL: 1 March to 31 May
@@ -50,7 +51,19 @@ def zipf(count: int, power: float = 0.4) -> list[float]:
     return list(accumulate((rank + 1) ** -power for rank in range(count)))
 
 
-def facet(domain: str, member: int, chosen: list[str], draw: random.Random) -> str:
+class Intent(NamedTuple):
+    """What a user looks for: a member of a family of entities (0 is the parent) and facets of it."""
+
+    family: int
+    member: int
+    facets: tuple[str, ...]
+
+    def queried(self) -> tuple[int, int, frozenset[str]]:
+        """What two queries have in common that differ in the order of their words only."""
+        return self.family, self.member, frozenset(self.facets)
+
+
+def facet(domain: str, member: int, chosen: Sequence[str], draw: random.Random) -> str:
     """A facet word: often the one after the last chosen, else by liking; parents and children differ in liking."""
     words = FACETS[domain].split()
     if chosen and draw.random() < 0.7:
@@ -58,38 +71,54 @@ def facet(domain: str, member: int, chosen: list[str], draw: random.Random) -> s
     return words[(draw.choices(range(12), cum_weights=zipf(12))[0] + 4 * (member > 0)) % 12]
 
 
+def misspelt(word: str, draw: random.Random) -> str:
+    """The word with two neighbouring letters exchanged."""
+    at = draw.randrange(len(word) - 1)
+    return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+
+
+def reformulated(intent: Intent, act: str, domain: str, families: Sequence[tuple], draw: random.Random) -> Intent:
+    """The intent after an act; the same intent where the act cannot be done."""
+    family, member, facets = intent
+    children = len(families[family]) - 1
+    match act:
+        case "specialise" if member == 0:
+            child = draw.choices(range(1, children + 1), cum_weights=zipf(children))[0]
+            return intent._replace(member=child)
+        case "generalise" if member > 0:
+            return intent._replace(member=0)
+        case "parallel" if member > 0:
+            following = draw.random() < 0.7
+            return intent._replace(member=1 + member % children if following else draw.randrange(1, children + 1))
+        case "parallel":
+            return intent._replace(family=(family + draw.choice((-2, -1, 1, 2))) % len(families))
+        case "add" if len(facets) < 3:
+            return intent._replace(facets=(*facets, facet(domain, member, facets, draw)))
+        case "drop" if facets:
+            dropped = draw.randrange(len(facets))
+            return intent._replace(facets=facets[:dropped] + facets[dropped + 1 :])
+    return intent
+
+
 def session(draw: random.Random) -> Iterator[tuple[list[str], str, str]]:
     """The queries of one session as (terms, act, best site); no query comes twice, spelling apart."""
     domain, families = draw.choices(world(), (3, 2, 2))[0]
     family = draw.choices(range(len(families)), cum_weights=zipf(len(families)))[0]
     member = draw.choice((0, 0, draw.randrange(len(families[family]))))
-    chosen = [facet(domain, member, [], draw)] if draw.random() < 0.6 else []
-    seen, act = set(), ""
+    facets = (facet(domain, member, (), draw),) if draw.random() < 0.6 else ()
+    intent, act, seen = Intent(family, member, facets), "", set()
     for _ in range(1 if draw.random() < 0.5 else 2 + int(draw.expovariate(0.65))):
-        terms = [families[family][member], *chosen]
-        seen.add((family, member, frozenset(chosen)))
+        seen.add(intent.queried())
+        name, parent = families[intent.family][intent.member], families[intent.family][0]
         if draw.random() < 0.05:
-            word, at = terms[0], draw.randrange(len(terms[0]) - 1)  # two neighbouring letters exchanged
-            yield [word[:at] + word[at + 1] + word[at] + word[at + 2 :], *chosen], act, f"{word}.example"
+            yield [misspelt(name, draw), *intent.facets], act, f"{name}.example"
             act = "spelling"
-        yield terms, act, f"{(chosen or terms)[-1]}.{families[family][0]}.example"
-        for _ in range(20):  # redraw what cannot be done or leads back
-            kind = draw.choices(ACTS[:5], HABIT[act])[0]
-            f, m, c, size = family, member, list(chosen), len(families[family])
-            if kind == "specialise" and m == 0:
-                m = draw.choices(range(1, size), cum_weights=zipf(size - 1))[0]
-            elif kind == "generalise" and m:
-                m = 0
-            elif kind == "parallel" and m:
-                m = 1 + m % (size - 1) if draw.random() < 0.7 else draw.randrange(1, size)
-            elif kind == "parallel":
-                f = (f + draw.choice((-2, -1, 1, 2))) % len(families)
-            elif kind == "add" and len(c) < 3:
-                c.append(facet(domain, m, c, draw))
-            elif kind == "drop" and c:
-                c.pop(draw.randrange(len(c)))
-            if (f, m, frozenset(c)) not in seen and len(set(c)) == len(c):
-                family, member, chosen, act = f, m, c, kind
+        yield [name, *intent.facets], act, f"{(intent.facets or [name])[-1]}.{parent}.example"
+        for _ in range(20):  # draw again what cannot be done or leads back
+            next_act = draw.choices(ACTS[:5], HABIT[act])[0]
+            found = reformulated(intent, next_act, domain, families, draw)
+            if found.queried() not in seen and len(set(found.facets)) == len(found.facets):
+                intent, act = found, next_act
                 break
         else:
             return

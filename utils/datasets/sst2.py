@@ -8,6 +8,7 @@ import numpy as np
 from .errors import BadFile
 from .files import path
 from .provenance import real_or_stand_in
+from .text import read_text
 
 PARTS = {"train": "train", "validation": "dev", "test": "test"}  # our name -> the file's
 
@@ -33,7 +34,7 @@ class Sentences:
 def load() -> Sentences:
     """Load the sentences (6920, 872 and 1821), or 600, 150 and 150 generated ones when the files are out of
     reach. Raises any DataError but Unreachable; BadFile for a line without words or with another label."""
-    return real_or_stand_in("sst2", _of_files, _generated)
+    return real_or_stand_in("sst2", _of_files, generated)
 
 
 def _of_files() -> Sentences:
@@ -41,21 +42,22 @@ def _of_files() -> Sentences:
 
 
 def _read(name: str) -> tuple[Sentence, ...]:
-    lines = path(name).read_text(encoding="utf-8").rstrip("\n").split("\n")
+    lines = read_text(path(name), name).rstrip("\n").split("\n")
     return tuple(parse(line, name, number) for number, line in enumerate(lines, 1))
 
 
 def parse(line: str, name: str = "sst2", number: int = 1) -> Sentence:
-    """A sentence from a line `words<tab>label`. Raises BadFile, which names the file and the line."""
-    text, _, label = line.rpartition("\t")
+    """A sentence from a line `words<tab>label`; a byte order mark before it is dropped.
+    Raises BadFile, which names the file and the line."""
+    text, _, label = line.removeprefix("\ufeff").rpartition("\t")
     if not text.split() or label.strip() not in ("0", "1"):
         what = f"line {number} is not a sentence, a tab and the label 0 or 1: {line[:60]!r}"
         raise BadFile(name, what, name, "fetch the file again")
     return Sentence(tuple(text.split()), int(label))
 
 
-def _generated() -> Sentences:
-    """Length 3 to 20; 40 good, 40 bad and 200 plain words; `not` turns the one coloured word that follows."""
+def generated() -> Sentences:
+    """The stand-in: 3 to 20 words out of 40 good, 40 bad and 200 plain ones; `not` turns the coloured word after it."""
     rng = np.random.default_rng(7)
 
     def sentence() -> Sentence:
