@@ -1,17 +1,18 @@
-# Paper Walkthroughs. Needs make, git and Python 3.11 or 3.12; everything else goes into .venv.
+# Paper Walkthroughs. Needs make, git and Python 3.11, 3.12 or 3.13; everything else goes into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help book test run new bench serve clean repository lint format install
+.PHONY: help book test smoke run new bench serve clean repository lint format install
 .DELETE_ON_ERROR:
 
 PY      := .venv/bin/python
 PIP     := $(PY) -m pip --disable-pip-version-check -qq install --no-compile -c constraints.txt
 PROFILE ?= quick
 PORT    ?= 8000
-PYTHONS := $(PYTHON) python3.12 python3.11 python3
+# 3.13 comes last: DGL has no wheel for it.
+PYTHONS := $(PYTHON) python3.12 python3.11 python3.13 python3
 # With CHAPTER=name, `make test` leaves out what belongs to the other chapters alone.
-SKIPPED  = $(if $(CHAPTER),$(filter-out %/test_$(CHAPTER).py,$(patsubst chapters/%.ipynb,--ignore=tests/test_%.py,$(wildcard chapters/*.ipynb))))
+SKIPPED  = $(if $(CHAPTER),$(filter-out %/test_$(CHAPTER).py,$(patsubst chapters/%.ipynb,--ignore=tests/test_%.py,$(wildcard chapters/*.ipynb))) --door $(CHAPTER))
 SITE    := _build/html/index.html
-SOURCES := $(wildcard *.md *.bib _*.yml chapters/*.ipynb data/*.* data/*/* utils/*.py utils/*/*.py _ext/* _static/*)
+SOURCES := $(wildcard *.md *.bib _*.yml chapters/*.ipynb data/*.* data/*/* utils/*.py utils/*/*.* utils/*/templates/* _static/*)
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s%s\n", $$1, $$2}'
@@ -20,37 +21,41 @@ book: $(SITE)  ## render the site into _build/html
 	@echo "The book: _build/html/index.html (make serve shows it on http://127.0.0.1:$(PORT))"
 
 test: .venv/full.stamp  ## unit tests, site tests, chapters against their stored outputs: all, or CHAPTER=gcn
+	@$(PY) -m utils.tools.check --known $(CHAPTER)
 	@failed=0; \
 	$(PY) -m pytest tests $(SKIPPED) -n 2 --dist loadscope -q || failed=1; \
-	$(PY) tests/run_chapters.py $(CHAPTER) || failed=1; \
+	$(PY) -m utils.tools.check $(CHAPTER) || failed=1; \
 	exit $$failed
+
+smoke: .venv/full.stamp  ## execute chapters with tiny settings, seconds each: all, or CHAPTER=gcn
+	$(PY) -m utils.tools.check --smoke $(CHAPTER)
 
 run: .venv/full.stamp  ## run a chapter and record it: make run CHAPTER=gcn PROFILE=full
 	@test -n "$(CHAPTER)" || { echo "Which chapter? For example: make run CHAPTER=gcn PROFILE=full" >&2; exit 2; }
-	$(PY) .ci/run_chapter.py $(CHAPTER) $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
+	$(PY) -m utils.tools.run $(CHAPTER) $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
 
-new: | .venv/bin/python  ## start a chapter: make new CHAPTER=name
-	@$(PY) .ci/new_chapter.py "$(CHAPTER)"
+new: | .venv/bin/python  ## start a chapter, or list what it lacks: make new CHAPTER=name PART=Graphs
+	@$(PY) -m utils.tools.new "$(CHAPTER)" "$(PART)"
 
 bench: .venv/full.stamp  ## time the fast paths against the plain ones: make bench CHAPTER=gcn
-	$(PY) tests/bench.py $(CHAPTER)
+	$(PY) -m utils.bench $(CHAPTER)
 
 serve: $(SITE)  ## show the site on this machine: make serve PORT=8000
-	$(PY) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+	@$(PY) -m utils.tools.serve "$(PORT)"
 
-lint: .venv/full.stamp  ## check style of modules and notebooks
-	$(PY) -m ruff check . && $(PY) -m ruff format --check .
+lint: .venv/full.stamp  ## check style of modules and notebooks, and types of modules
+	$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 
 format: .venv/full.stamp  ## apply style to modules and notebooks
 	$(PY) -m ruff check --fix . && $(PY) -m ruff format .
 
 repository: | .venv/bin/python  ## set the public address: make repository NAME=owner/name
-	@$(PY) .ci/repository.py "$(NAME)"
+	@$(PY) -m utils.tools.repository "$(NAME)"
 
 install: .venv/full.stamp  ## install everything without running anything
 
 clean:  ## remove the built site and all caches, keep .venv
-	rm -rf _build .pytest_cache .ruff_cache .hypothesis
+	rm -rf _build .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 # --all: an incremental build would not repeat the warnings of pages it skips.
@@ -60,23 +65,24 @@ $(SITE): .venv/site.stamp $(SOURCES)
 	@touch $@
 
 # The stamps are newer than the requirements they were made from: a second call installs nothing.
-.venv/full.stamp: .venv/site.stamp requirements.txt
-	@echo "Installing what the chapters need (a few minutes, once) ..."
+.venv/full.stamp: .venv/site.stamp requirements.txt requirements-chapters.txt
+	@echo "Installing what the chapters need (a few minutes and several GB, once) ..."
 	@$(PIP) -r requirements.txt
+	@$(PY) -m utils.notebook.colab
 	@touch $@
 
-.venv/site.stamp: requirements-site.txt constraints.txt | .venv/bin/python
+# The package itself is installed in place: `import utils` works from any folder and means this tree.
+.venv/site.stamp: requirements-site.txt constraints.txt pyproject.toml | .venv/bin/python
 	@echo "Installing what the site needs (a minute, once) ..."
 	@$(PIP) -r requirements-site.txt
+	@$(PIP) --no-deps -e .
 	@touch $@
 
-# The .pth line is relative to site-packages: `import utils` works from any folder, also after a move.
 .venv/bin/python:
 	@for python in $(PYTHONS); do \
-	  if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] not in [(3, 11), (3, 12)])' 2>/dev/null; then \
+	  if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] not in [(3, 11), (3, 12), (3, 13)])' 2>/dev/null; then \
 	    $$python -m venv --clear .venv || exit 1; \
-	    for packages in .venv/lib/python3*/site-packages; do echo ../../../.. > "$$packages/walkthroughs.pth"; done; \
 	    exit 0; \
 	  fi; \
 	done; \
-	echo "No suitable Python: this book needs Python 3.11 or 3.12 with venv (tried: $(strip $(PYTHONS)))." >&2; exit 1
+	echo "No suitable Python: this book needs Python 3.11, 3.12 or 3.13 with venv (tried: $(strip $(PYTHONS)))." >&2; exit 1

@@ -14,6 +14,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: sums in one order
 NO_BROWSER = "no Chromium found"
 
 
+def pytest_addoption(parser) -> None:
+    parser.addoption(
+        "--door", metavar="CHAPTER", help="run this chapter alone from the archive"
+    )
+
+
+def pytest_collection_modifyitems(config, items) -> None:
+    """Leave out the doors of other chapters."""
+    chosen = config.getoption("--door")
+    doors = {item: mark.args[0] for item in items if (mark := item.get_closest_marker("door"))}
+    others = [item for item, chapter in doors.items() if chosen and chapter != chosen]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in set(others)]
+
+
 @pytest.fixture
 def empty_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("WALKTHROUGHS_CACHE", str(tmp_path / "cache"))

@@ -32,6 +32,8 @@ torch.accelerator; streams, events and further devices than cuda:0. torch.autoca
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import types
 import warnings
 from collections.abc import Callable, Iterator
@@ -39,6 +41,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+import torch._dynamo  # optimisers import it, and its tables must not meet what is patched here
 from torch.autograd.function import BackwardCFunction
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 from torch.utils._device import DeviceContext, _device_constructors
@@ -52,23 +55,32 @@ SPARSE_PARTS = {
     torch.sparse_bsc: ("ccol_indices", "row_indices", "values"),
 }
 FACTORIES = {made.__name__ for made in _device_constructors()}
-INTEGER_PRODUCTS = set("mm bmm mv dot matmul __matmul__ __rmatmul__ addmm addmv addbmm baddbmm linear einsum".split())
-# Calls in which a CPU tensor without dimensions counts like any other.
-STRICT = INTEGER_PRODUCTS | set(
-    "cat concat concatenate stack hstack vstack dstack column_stack index_select gather scatter scatter_ scatter_add "
-    "scatter_add_ scatter_reduce scatter_reduce_ index_add index_add_ index_copy index_copy_ index_fill index_fill_ "
-    "take take_along_dim embedding embedding_bag bilinear outer cdist conv1d conv2d conv3d layer_norm batch_norm "
-    "scaled_dot_product_attention multi_head_attention_forward cross_entropy nll_loss segment_reduce lstm gru rnn_tanh "
-    "rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell sampled_addmm repeat_interleave".split()
-)
-# Calls that may look at, or copy between, tensors of both devices.
-FREE = set(
-    "copy_ view_as expand_as reshape_as broadcast_tensors result_type is_same_size is_set_to set_ backward "
-    "_has_compatible_shallow_copy_type assert_close __deepcopy__ __reduce_ex__ __repr__ __format__ ones_like zeros_like "
-    "empty_like full_like rand_like randn_like randint_like clip_grad_norm_".split()
-)
 INDEXING = {"__getitem__", "__setitem__", "index_put", "index_put_"}
 MESSAGE = "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!"
+
+
+def _words(text: str) -> set[str]:
+    return set(text.split())
+
+
+INTEGER_PRODUCTS = _words("mm bmm mv dot matmul __matmul__ __rmatmul__ addmm addmv addbmm baddbmm linear einsum")
+# Calls in which a CPU tensor without dimensions counts like any other.
+STRICT = INTEGER_PRODUCTS | _words(
+    """
+    cat concat concatenate stack hstack vstack dstack column_stack index_select gather scatter scatter_ scatter_add
+    scatter_add_ scatter_reduce scatter_reduce_ index_add index_add_ index_copy index_copy_ index_fill index_fill_
+    take take_along_dim embedding embedding_bag bilinear outer cdist conv1d conv2d conv3d layer_norm batch_norm
+    scaled_dot_product_attention multi_head_attention_forward cross_entropy nll_loss segment_reduce lstm gru rnn_tanh
+    rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell sampled_addmm repeat_interleave
+    """
+)
+# Calls that may look at, or copy between, tensors of both devices.
+FREE = _words(
+    """
+    copy_ view_as expand_as reshape_as broadcast_tensors result_type is_same_size is_set_to set_ backward
+    _has_compatible_shallow_copy_type assert_close __deepcopy__ __reduce_ex__ __repr__ __format__ clip_grad_norm_
+    """
+)
 
 
 def device_of(tensor: torch.Tensor) -> torch.device:
@@ -118,11 +130,6 @@ def _device(value: Any) -> torch.device:
     return device
 
 
-def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The tensor itself if it is on the device, otherwise a copy there."""
-    return tensor if device_of(tensor) == device else mark(tensor.clone(), device)
-
-
 class Generator(torch.Generator):
     """A generator of the CPU that says it belongs to a device."""
 
@@ -137,7 +144,14 @@ class Generator(torch.Generator):
 
 
 class PretendGPU(TorchFunctionMode):
-    """The function mode. Its own calls of torch are not seen by it."""
+    """The function mode. Its own calls of torch are not seen by it.
+
+    moved counts the tensors that were made on the device or brought there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moved = 0
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -184,14 +198,19 @@ class PretendGPU(TorchFunctionMode):
                 outputs = outputs[:1]  # batch sizes and lengths are on the CPU
             for output in outputs:
                 if not (stays and _storages([output]) & stays):
-                    mark(output, CUDA)
+                    self.put(output, CUDA)
         return result
+
+    def put(self, tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+        """Mark a tensor and count it."""
+        self.moved += device == CUDA
+        return mark(tensor, device)
 
     def made_from(self, result: torch.Tensor, given: list[torch.Tensor], device: torch.device) -> torch.Tensor:
         """What torch.tensor, as_tensor or sparse_csr_tensor made, on the device; a copy where it shares memory."""
         if device_of(result) != device and (not given or _storages([result]) & _storages(given)):
             result = result.clone()
-        return mark(result, device) if device_of(result) != device else result
+        return self.put(result, device)
 
     def compared(self, name: str, args: Any, kwargs: dict[str, Any], given: list[torch.Tensor]) -> torch.device:
         """The device that the tensors of a call share."""
@@ -292,13 +311,13 @@ class PretendGPU(TorchFunctionMode):
         result = func(tensor, dtype or tensor.dtype, copy=copy, **kwargs)
         if device_of(tensor) == device:
             return mark(result, device)
-        return mark(result.clone() if _storages([result]) & _storages([tensor]) else result, device)
+        return self.put(result.clone() if _storages([result]) & _storages([tensor]) else result, device)
 
     def call_cpu(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> torch.Tensor:
-        return _moved(args[0], CPU)
+        return self.call_to(torch.Tensor.to, (args[0], "cpu"), {})
 
     def call_cuda(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> torch.Tensor:
-        return _moved(args[0], CUDA)
+        return self.call_to(torch.Tensor.to, (args[0], "cuda"), {})
 
     def call_type_as(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> torch.Tensor:
         return self.call_to(torch.Tensor.to, args, kwargs)
@@ -342,7 +361,8 @@ class PretendGPU(TorchFunctionMode):
 
 def _keeps_device(name: str, args: Any) -> bool:
     """Whether a factory without a device takes that of its tensors: tensor(x), not tensor([x, y])."""
-    return name.startswith("sparse_") or name in ("full", "linspace") or bool(args) and torch.is_tensor(args[0])
+    copies = name in ("tensor", "as_tensor", "asarray")
+    return name.startswith("sparse_") or (copies and bool(args) and isinstance(args[0], torch.Tensor))
 
 
 def _patch_functions(mode: PretendGPU, patches: contextlib.ExitStack) -> None:
@@ -378,7 +398,9 @@ def _patch_cuda(patches: contextlib.ExitStack) -> None:
     def nothing(*_: Any, **__: Any) -> None:
         return None
 
-    properties = types.SimpleNamespace(name="pretend GPU", total_memory=2**33, major=8, minor=0, multi_processor_count=1)
+    properties = types.SimpleNamespace(
+        name="pretend GPU", total_memory=2**33, major=8, minor=0, multi_processor_count=1
+    )
     answers: dict[str, Any] = {
         "is_available": lambda: True,
         "is_initialized": lambda: True,
@@ -391,11 +413,13 @@ def _patch_cuda(patches: contextlib.ExitStack) -> None:
         "memory_stats": lambda *_: {},
         "get_rng_state": lambda *_: torch.get_rng_state(),
     }
-    for name in "current_device memory_allocated max_memory_allocated memory_reserved max_memory_reserved".split():
+    for name in _words("current_device memory_allocated max_memory_allocated memory_reserved max_memory_reserved"):
         answers[name] = zero
-    for name in (
-        "init synchronize empty_cache set_device reset_peak_memory_stats reset_max_memory_allocated manual_seed "
-        "manual_seed_all seed seed_all set_rng_state".split()
+    for name in _words(
+        """
+        init synchronize empty_cache set_device reset_peak_memory_stats reset_max_memory_allocated manual_seed
+        manual_seed_all seed seed_all set_rng_state
+        """
     ):
         answers[name] = nothing
     for name, answer in answers.items():
@@ -407,10 +431,14 @@ def _patch_rest(patches: contextlib.ExitStack) -> None:
     """Generators, the default device, autocast, files."""
     patches.enter_context(mock.patch.object(torch, "Generator", Generator))
 
-    def undisturbed(self: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return func(*args, **(kwargs or {}))  # PretendGPU knows the default device
+    default = DeviceContext.__torch_function__
 
-    patches.enter_context(mock.patch.object(DeviceContext, "__torch_function__", undisturbed))
+    def above_only(self: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(isinstance(mode, PretendGPU) for mode in _get_current_function_mode_stack()):
+            return default(self, func, types, args, kwargs)
+        return func(*args, **(kwargs or {}))  # PretendGPU has seen this call
+
+    patches.enter_context(mock.patch.object(DeviceContext, "__torch_function__", above_only))
     autocast = torch.autocast.__init__
 
     def on_cpu(self: Any, device_type: str, dtype: Any = None, enabled: bool = True, cache_enabled: Any = None) -> None:
@@ -447,3 +475,18 @@ def pretend_gpu() -> Iterator[PretendGPU]:
         _patch_rest(patches)
         patches.enter_context(mode)
         yield mode
+
+
+def main() -> None:
+    """Run the chapter that is named on the command line, in the smoke profile unless the environment says otherwise."""
+    from utils.tools import run
+
+    os.environ.setdefault("WALKTHROUGHS_PROFILE", "smoke")
+    os.environ.update(WALKTHROUGHS_DEVICE="cuda", WALKTHROUGHS_QUIET="1")
+    with pretend_gpu():
+        run.execute_plain(sys.argv[1])
+    print(f"{sys.argv[1]} ran on {sys.modules['__main__'].DEVICE}")
+
+
+if __name__ == "__main__":
+    main()

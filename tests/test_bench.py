@@ -1,4 +1,4 @@
-"""The benchmarks: what is recorded, how the page shows it, and what happens to a broken record. Nothing is timed."""
+"""The benchmarks: each runs at a tiny size; what is recorded, how the page shows it, and what a broken record does."""
 
 from __future__ import annotations
 
@@ -6,24 +6,36 @@ import copy
 import json
 import re
 import subprocess
-import sys
 
-import bench
 import pytest
+import torch
 
-from utils import ROOT
+from utils.bench import __main__ as command
+from utils.bench import common
+from utils.bench.rin_query_suggestion import count_a_log
+from utils.notebook import dgl_compat
+from utils.records import bench, claims
+from utils.site import benchmarks
 
-from utils.records import claims
+AGAINST_DGL = {"gcn", "gae", "gat", "graphsage"}
 
-sys.path.insert(0, str(bench.ROOT / "_ext"))
 
-import bench_record  # noqa: E402
-import benchmarks  # noqa: E402
+@pytest.mark.parametrize("name", command.BENCHMARKS)
+def test_every_benchmark_runs_at_a_tiny_size(name):
+    if name in AGAINST_DGL and dgl_compat.load() is None:
+        pytest.skip("there is no DGL here")
+    torch.set_num_threads(1)
+    entry = command.found_by(name, scale=0.002)
+    assert entry.comparisons
+    for comparison in entry.comparisons:
+        assert len(comparison["sides"]) >= 2 and all(side["value"] > 0 for side in comparison["sides"])
+    for growth in entry.growth:
+        assert all(len(series["points"]) >= 2 for series in growth["series"])
 
 
 def sample() -> dict:
     """An entry with an aim met, an aim missed, an upper bound met, and two ways that grow."""
-    entry = bench.Entry()
+    entry = common.Entry()
     entry.compare("Half a <b>second</b>", {"fast": 10.0, "middle": 30.0, "slow": 250.0}, wanted=20, done=(5, "rows"))
     entry.compare("Not what was hoped", {"ours": 10.0, "theirs": 40.0}, wanted=5)
     entry.compare("Memory", {"one": 100.0, "five": 250.0}, wanted=3, unit="MB", sense="at most")
@@ -42,8 +54,8 @@ def path(tmp_path):
 def test_ratios_rates_and_verdicts():
     fast, missed, memory = sample()["comparisons"]
     assert (fast["ratio"], fast["sides"][0]["rate"], fast["rate_of"]) == (25, 500, "rows")
-    assert [bench_record.met(c) for c in (fast, missed, memory)] == [True, False, True]
-    assert not bench_record.met({**memory, "ratio": 3.1})
+    assert [bench.met(c) for c in (fast, missed, memory)] == [True, False, True]
+    assert not bench.met({**memory, "ratio": 3.1})
 
 
 def test_slopes_and_breaking_points():
@@ -53,27 +65,27 @@ def test_slopes_and_breaking_points():
     # a minute is 1e-4 n^2 ms at 24,495 nodes; 4 n^2 bytes are 8 GiB only at 46,341
     assert by_pairs["breaks"] == {"at": 24_000, "by": "time"}
     assert by_edges["breaks"] == {"at": 2_000_000, "by": "time"}
-    entry = bench.Entry()
+    entry = common.Entry()
     entry.grew("Few", "edges", {"by pairs": [(n, 1e-4 * n**2) for n in (100, 200, 400)]}, most=20_000)
     assert entry.growth[0]["series"][0]["breaks"] is None
     assert "Nothing breaks below 20,000 edges" in benchmarks.first_to_break(entry.growth[0])
     points = [(1, 1.0), (10, 1.0), (100, 1.0)]
-    assert bench.breaking_point(points, 0.0, None, 60_000) is None
-    assert bench.breaking_point(points, 0.0, lambda n: 2**30 * n, 60_000) == {"at": 8, "by": "memory"}
-    assert bench_record.slope([(1, 100), (10, 100), (100, 100), (1000, 1000), (10_000, 10_000)]) == pytest.approx(1)
+    assert common.breaking_point(points, 0.0, None, 60_000) is None
+    assert common.breaking_point(points, 0.0, lambda n: 2**30 * n, 60_000) == {"at": 8, "by": "memory"}
+    assert bench.slope([(1, 100), (10, 100), (100, 100), (1000, 1000), (10_000, 10_000)]) == pytest.approx(1)
 
 
 def test_turns_are_taken_and_the_first_is_not_counted():
     calls = []
-    found = bench.medians({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2, repeats=3)
+    found = common.medians({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2, repeats=3)
     assert calls == 3 * (["a"] * 3 + ["b"] * 3)
     assert set(found) == {"a", "b"} and all(value >= 0 for value in found.values())
 
 
 def test_growth_is_measured_at_the_sizes_of_each_way():
-    entry, made = bench.Entry(), []
-    makers = {"short": (lambda n: made.append(n) or (lambda: sum(range(n))), bench.geometric(1000, 8000))}
-    makers["long"] = (lambda n: lambda: sum(range(n)), bench.geometric(1000, 70_000, 4))
+    entry, made = common.Entry(), []
+    makers = {"short": (lambda n: made.append(n) or (lambda: sum(range(n))), common.geometric(1000, 8000))}
+    makers["long"] = (lambda n: lambda: sum(range(n)), common.geometric(1000, 70_000, 4))
     entry.grow("Sums", "numbers", makers, rounds=2)
     sizes = {series["name"]: [size for size, _ in series["points"]] for series in entry.growth[0]["series"]}
     assert made == sizes["short"] == [1000, 2000, 4000, 8000]
@@ -82,7 +94,7 @@ def test_growth_is_measured_at_the_sizes_of_each_way():
 
 def memory() -> dict:
     """A growth of memory: one way follows the size, the other does not."""
-    entry = bench.Entry()
+    entry = common.Entry()
     points = {"all": [(n, n / 2) for n in (200, 400, 800, 1600)], "some": [(n, 90.0) for n in (200, 400, 800)]}
     entry.grew("Memory", "lines", points, unit="MB")
     return entry.growth[0]
@@ -100,8 +112,8 @@ def test_memory_that_grows_breaks_where_it_is_full_and_is_shown_as_memory():
 
 
 def test_a_log_is_counted_in_one_pass_and_read_after_each_mark():
-    exact = bench.count_a_log((11_000, 22_000), None)
-    bounded = bench.count_a_log((11_000, 22_000), 3000)
+    exact = count_a_log((11_000, 22_000), None)
+    bounded = count_a_log((11_000, 22_000), 3000)
     lines, entries, seconds, memory = (list(column) for column in zip(*exact, strict=True))
     assert [mark <= found < mark + 11_000 for mark, found in zip((11_000, 22_000), lines, strict=True)] == [True, True]
     assert entries[0] < entries[1] and 0 < seconds[0] < seconds[1] and 0 < memory[0] <= memory[1]
@@ -109,25 +121,25 @@ def test_a_log_is_counted_in_one_pass_and_read_after_each_mark():
 
 
 def test_only_the_entry_that_was_measured_changes(path):
-    bench.record("gat", sample(), path)
+    command.record("gat", sample(), path)
     other = sample()
     other["stamp"]["date"] = "2021-01-01"
-    bench.record("gcn", other, path)
-    entries = bench_record.load(path)
+    command.record("gcn", other, path)
+    entries = bench.load(path)
     assert list(entries) == ["gcn", "gat"]
     assert entries["gat"] == json.loads(json.dumps(sample())) and entries["gcn"]["stamp"]["date"] == "2021-01-01"
-    bench_record.save({**entries, "gone": sample()}, path)
-    bench.record("gcn", sample(), path)
-    assert list(bench_record.load(path)) == ["gcn", "gat"]
+    bench.save({**entries, "gone": sample()}, path)
+    command.record("gcn", sample(), path)
+    assert list(bench.load(path)) == ["gcn", "gat"]
 
 
 def test_the_record_is_written_whole_or_not_at_all(path, monkeypatch):
-    bench.record("gcn", sample(), path)
+    command.record("gcn", sample(), path)
     before = path.read_text(encoding="utf-8")
     faulty = copy.deepcopy(sample())
     faulty["comparisons"][0]["ratio"] = float("nan")
     with pytest.raises(ValueError, match="gcn"):
-        bench.record("gcn", faulty, path)
+        command.record("gcn", faulty, path)
 
     def killed(self, content):
         with self.open("wb") as file:
@@ -136,7 +148,7 @@ def test_the_record_is_written_whole_or_not_at_all(path, monkeypatch):
 
     monkeypatch.setattr(type(path), "write_bytes", killed)
     with pytest.raises(KeyboardInterrupt):
-        bench.record("gat", sample(), path)
+        command.record("gat", sample(), path)
     assert path.read_text(encoding="utf-8") == before
 
 
@@ -166,20 +178,20 @@ def test_a_broken_record_is_named(path, fault):
     fault(entry)
     path.parent.mkdir()
     path.write_text(json.dumps({"entries": {"gcn": entry}}), encoding="utf-8")
-    with pytest.raises(bench_record.RecordError, match=r"data/results/bench\.json is not a record.*make bench"):
-        bench_record.load(path)
+    with pytest.raises(bench.RecordError, match=r"data/results/bench\.json is not a record.*make bench"):
+        bench.load(path)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"entries": [1]}', '{"entries": {"gcn": 3}}'])
 def test_what_is_no_record_at_all_is_named_too(path, content):
     path.parent.mkdir()
     path.write_text(content, encoding="utf-8")
-    with pytest.raises(bench_record.RecordError, match=r"bench\.json"):
-        bench_record.load(path)
+    with pytest.raises(bench.RecordError, match=r"bench\.json"):
+        bench.load(path)
 
 
 def test_a_page_without_a_record_says_so(path):
-    assert bench_record.load(path) == {}
+    assert bench.load(path) == {}
     assert "Nothing has been measured yet" in benchmarks.comparisons_html({})
     assert "make bench" in benchmarks.comparisons_html({})
 
@@ -214,12 +226,12 @@ def test_the_chart_holds_every_point_inside_its_frame_and_says_what_it_shows():
 
 
 def test_the_stored_record_can_be_shown_and_belongs_to_benchmarks():
-    entries = bench_record.load()
-    assert set(entries) <= set(bench.BENCHMARKS)
+    entries = bench.load()
+    assert set(entries) <= set(command.BENCHMARKS)
     for entry in entries.values():
         for growth in entry["growth"]:
             for series in growth["series"]:
-                assert series["slope"] == pytest.approx(bench_record.slope(series["points"]), abs=0.02)
+                assert series["slope"] == pytest.approx(bench.slope(series["points"]), abs=0.02)
         for comparison in entry["comparisons"]:
             first, last = (comparison["sides"][k]["value"] for k in (0, -1))
             assert comparison["ratio"] == pytest.approx(last / first, rel=0.01)
@@ -227,9 +239,9 @@ def test_the_stored_record_can_be_shown_and_belongs_to_benchmarks():
 
 
 def test_every_benchmark_belongs_to_a_chapter_and_unknown_names_are_refused():
-    assert set(bench.BENCHMARKS) <= set(claims.chapters())
+    assert set(command.BENCHMARKS) <= set(claims.chapters())
     with pytest.raises(SystemExit, match="no benchmark no_such_chapter"):
-        bench.main(["gcn", "no_such_chapter"])
+        command.main(["gcn", "no_such_chapter"])
 
 
 def test_each_benchmark_runs_in_a_process_of_its_own_and_a_failure_is_told(monkeypatch):
@@ -239,7 +251,7 @@ def test_each_benchmark_runs_in_a_process_of_its_own_and_a_failure_is_told(monke
         seen.append((command[-2:], env["OMP_NUM_THREADS"]))
         return subprocess.CompletedProcess(command, command[-1] == "gat")
 
-    monkeypatch.setattr(bench.subprocess, "run", run)
-    assert bench.main(["gcn"]) == 0
-    assert bench.main(["gat", "gcn"]) == 1
+    monkeypatch.setattr(command.subprocess, "run", run)
+    assert command.main(["gcn"]) == 0
+    assert command.main(["gat", "gcn"]) == 1
     assert seen[1:] == [(["--in-this-process", name], "1") for name in ("gat", "gcn")]

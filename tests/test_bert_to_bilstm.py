@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import zipfile
+from types import SimpleNamespace
 
-from utils.tools import definitions
-from utils.tools import exercises
 import numpy as np
 import pytest
 import torch
@@ -14,15 +13,16 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.records import claims
 from utils.datasets import sst2
 from utils.datasets.errors import BadFile, Unreachable
 from utils.datasets.registry import registry
+from utils.records import claims, verdicts
+from utils.tools import definitions, exercises
 
 NAME = "bert_to_bilstm"
 BB = definitions.of_chapter(NAME)
 BB["DEVICE"] = "cpu"
-SENTENCES = [tuple(s.words) for s in sst2._generated().train[:200]]
+SENTENCES = [tuple(s.words) for s in sst2.generated().train[:200]]
 WORDS = st.lists(st.sampled_from(sorted({w for s in SENTENCES for w in s})), min_size=1, max_size=30)
 
 
@@ -119,6 +119,49 @@ def test_a_network_that_forgets_one_direction_is_found_out():
     wrong.load_state_dict(model.state_dict())
     ids = torch.randint(1, 40, (3, 8))
     assert (model(ids) - wrong(ids)).abs().max() > 1e-3
+
+
+def test_logits_are_those_of_a_model_without_dropout_whatever_its_mode():
+    pretrained = BB["random_pretrained"]()
+    teacher = BB["Teacher"](pretrained)
+    inputs = [np.array(ids) for ids in pretrained.pieces([" ".join(words) for words in SENTENCES[:20]])]
+    found = [BB["logits_of"](teacher.train(), inputs) for _ in range(2)]
+    assert torch.equal(*found)
+    with torch.no_grad():
+        alone = torch.cat([teacher.eval()(torch.from_numpy(x)[None]) for x in inputs])
+    torch.testing.assert_close(found[0], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_a_batch_gets_the_targets_of_its_rows():
+    draw = torch.Generator().manual_seed(0)
+    targets, z = torch.randn(9, 2, generator=draw), torch.randn(3, 2, generator=draw)
+    labels, rows = torch.arange(9) % 2, np.array([7, 2, 4])
+    expected = BB["distillation_loss"](z, targets[[7, 2, 4]], labels[[7, 2, 4]], 0.5)
+    torch.testing.assert_close(BB["on_soft"](targets, 0.5, labels)(z, rows), expected)
+    torch.testing.assert_close(BB["on_hard"](labels)(z, rows), F.cross_entropy(z, labels[[7, 2, 4]]))
+
+
+def test_the_epoch_is_chosen_by_development_sentences_alone(monkeypatch):
+    space, asked = after_the_chapter(), []
+    for part in ("development", "test"):  # lists of their own, told apart by what they are
+        space[part] = list(space[part])
+    space["development_labels"] = 1 - space["test_labels"]
+    logits_of, accuracy = space["logits_of"], space["accuracy"]
+    monkeypatch.setitem(space, "passes", lambda text: 2)
+
+    def spy(model, inputs, half=False):
+        asked.append("development" if inputs is space["development"] else "test")
+        return logits_of(model, inputs, half)
+
+    def judged(logits, labels):
+        asked.append("its labels" if labels is space["development_labels"] else "other labels")
+        return accuracy(logits, labels)
+
+    monkeypatch.setitem(space, "logits_of", spy)
+    monkeypatch.setitem(space, "accuracy", judged)
+    _, curve, found = space["student_run"](*space["lessons"]["hard, plain"], 0)
+    assert asked == ["development", "its labels"] * 2 + ["test"]
+    assert len(curve) == 2 and found.shape == (16, 2)
 
 
 # --- words and batches
@@ -292,7 +335,37 @@ def test_induced_classes_tell_words_of_different_places_apart():
     assert classes["noun0"] != classes["verb0"]
 
 
+@pytest.mark.parametrize("idioms", [[], ["物美价廉"], ["物美价廉", "一塌糊涂"]])
+def test_words_of_at_most_three_letters_get_classes_without_their_endings(idioms):
+    reviews = [("房间", "很", "干净"), ("服务", "不", "好"), ("服务员", "态度", "好"), *([idiom] for idiom in idioms)]
+    classes = BB["word_classes"](reviews, count=4)
+    assert set(classes) == {word for words in reviews for word in words}
+    assert len(set(classes.values())) == 4
+
+
 # --- files
+
+
+def test_a_byte_order_mark_and_other_ends_of_lines_are_no_part_of_the_text(tmp_path, monkeypatch):
+    reviews = SimpleNamespace(train=[], stand_in=False)
+    rows = ["sentence\tlabel", "a warm film\t1", "a dull one\t0"]
+    pairs = ["Quality\t#1 ID\t#2 ID\t#1 String\t#2 String", "1\t7\t8\tHe said it.\tIt was said."]
+    monkeypatch.setattr(BB["files"], "path", lambda name: tmp_path / name.replace("/", "-"))
+    for name, lines in (("sst2/phrase-train.tsv", rows), ("sst2/phrase-dev.tsv", rows)):
+        BB["files"].path(name).write_bytes(b"\xef\xbb\xbf" + "\r\n".join([*lines, ""]).encode())
+    for part in ("train", "test"):
+        name = f"mrpc/msr_paraphrase_{part}.txt"
+        BB["files"].path(name).write_bytes(b"\xef\xbb\xbf" + "\r\n".join([*pairs, ""]).encode())
+    found = BB["training_part"](reviews, "phrases", 9)
+    assert (
+        sorted((p.words, p.label) for p in found) == [(("a", "dull", "one"), 0)] * 2 + [(("a", "warm", "film"), 1)] * 2
+    )
+    assert BB["read_pairs"]() == [[BB["Pair"](("he", "said", "it."), ("it", "was", "said."), 1)]] * 2
+    packed = tmp_path / BB["QUESTIONS"].replace("/", "-")
+    with zipfile.ZipFile(packed, "w") as archive:
+        for part in ("train", "dev"):
+            archive.writestr(f"QQP/{part}.tsv", f"\ufeff{HEADING}\r\n1\t2\t3\tWho?\tWhat?\t0\r\n")
+    assert BB["read_questions"]()[0] == [BB["Pair"](("who?",), ("what?",), 0)]
 
 
 def test_phrases_lose_hyphens_and_full_stops():
@@ -447,10 +520,10 @@ def test_word_vectors_are_centred_of_the_wanted_width_and_zero_for_unknown_words
 
 def test_the_bands_of_the_headline_claims():
     file = claims.load(NAME)
-    assert file["distilled-beats-hard"].judge([1.6, 1.5]) == "reproduced"
-    assert file["distilled-beats-hard"].judge([1.0, 1.4]) == "close"
-    assert file["student-size"].judge([963_001]) == "not reproduced"
-    assert file["retained-share"].judge([20]) == "close"
+    assert verdicts.judge(file["distilled-beats-hard"], [1.6, 1.61, 1.62]) == "reproduced"
+    assert verdicts.judge(file["distilled-beats-hard"], [1.2, 1.3, 1.25]) == "close"
+    assert verdicts.judge(file["distilled-beats-hard"], [0.5, 2.0, 1.6]) == "undecided"
+    assert verdicts.judge(file["student-size"], [963_001]) == "not reproduced"
 
 
 # --- the solutions of the exercises
@@ -458,7 +531,7 @@ def test_the_bands_of_the_headline_claims():
 
 def after_the_chapter():
     """What the cells leave behind that the solutions use, in small, with a teacher that knows nothing."""
-    space, reviews = definitions.of_chapter(NAME), sst2._generated()
+    space, reviews = definitions.of_chapter(NAME), sst2.generated()
     words, held_out = ([s.words for s in part[:16]] for part in (reviews.train, reviews.test))
     pretrained = space["random_pretrained"]()
     rows = space["vocabulary"]([words, held_out])

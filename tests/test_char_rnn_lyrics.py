@@ -254,6 +254,20 @@ def test_every_poem_fits_its_pattern_even_from_an_untrained_network(lines, seed)
         assert CHAPTER["fits"](poem, pattern)
 
 
+@pytest.mark.parametrize("alphabet", [{}, {"unknown": "□"}])
+def test_nothing_to_write_and_marks_that_the_alphabet_lacks_are_refused(alphabet):
+    signs = CHAPTER["Alphabet"]("春江花月夜。《》\n□", **alphabet)
+    model = model_of(len(signs))
+    for length in (0, -1):
+        with pytest.raises(ValueError, match=f"length is {length}"):
+            CHAPTER["write"](model, signs, "\n", length)
+    with pytest.raises(ValueError, match="length is 0"):
+        CHAPTER["write"](model, signs, "\n", 0, pattern="")
+    with pytest.raises(ValueError, match="not in the alphabet: '！'"):
+        CHAPTER["write"](model, signs, "\n", 0, pattern=f"{SIGN}！{SIGN}。")
+    assert len(CHAPTER["write"](model, signs, "\n", 0, pattern=f"{SIGN}。")[0]) == 2
+
+
 def test_the_pattern_of_a_tune_is_its_commonest():
     poems = [("a", "春江。花。"), ("a", "月夜。春。"), ("a", "春。"), ("b", "花，")]
     assert CHAPTER["pattern_of"](poems, "a") == f"{SIGN}{SIGN}。{SIGN}。"
@@ -315,7 +329,7 @@ def at_the_end():
     signs, glyphs = after["Alphabet"](after["song_text"](SONGS)), after["Alphabet"](unseen)
     ids, border = letters.encode(PLAY), int(0.9 * len(PLAY))
     after.update(
-        LAPTOP={"read": 300, "network": {"width": 16, "layers": 1}},
+        settings={"laptop": {"read": 300, "network": {"width": 16, "layers": 1}}},
         letters=letters,
         ids=ids,
         border=border,

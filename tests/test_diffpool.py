@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from utils.tools import definitions
-from utils.tools import exercises
 import networkx as nx
 import numpy as np
 import pytest
@@ -13,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.datasets.tu import TUGraphs
+from utils.tools import definitions, exercises
 
 CHAPTER = definitions.of_chapter("diffpool")
 CHAPTER["DEVICE"] = "cpu"
@@ -368,6 +367,52 @@ def test_an_epoch_takes_every_graph_once_and_batches_that_go_together_are_about_
         totals = torch.stack([sizes[batch].sum(1) for batch in found]).sort(0).values
         together = sorted(tuple(sizes[batch].sum(1).tolist()) for batch in found)
         assert [list(row) for row in together] == totals.tolist()
+
+
+def test_training_draws_no_graph_of_the_parts_that_are_held_out(monkeypatch):
+    graphs, drawn, draw = CHAPTER["Graphs"](collection(random_graphs(60))), [], CHAPTER["draw"]
+    monkeypatch.setitem(CHAPTER, "draw", lambda data, ids: drawn.append(ids) or draw(data, ids))
+
+    def make(stacks):
+        return CHAPTER["DiffPool"](stacks, 3, 2, clusters=(3,))
+
+    CHAPTER["fit"](make, graphs, 3, 2, size=8)
+    part = CHAPTER["parts_of"](graphs.labels.numpy())
+    held, *trained = drawn
+    assert len(trained) == 2 * (48 // 8)
+    for fold in range(3):
+        seen = part[torch.cat([ids[fold] for ids in trained]).numpy()]
+        assert set(seen) == set(range(10)) - {fold, (fold + 1) % 10}
+        validation, test = part[held[fold].view(2, -1).numpy()]
+        assert set(validation) == {(fold + 1) % 10} and set(test) == {fold}
+
+
+def test_too_few_graphs_for_the_parts_or_for_a_batch_and_wrong_folds_are_errors_that_say_so():
+    def make(stacks):
+        return CHAPTER["DiffPool"](stacks, 3, 2, clusters=(3,))
+
+    for count, folds, size, message in (
+        (9, 1, 2, "9 graphs do not fill ten parts"),
+        (22, 2, 20, "22 graphs leave none of 20 to train on"),
+        (30, 11, 2, "11 folds"),
+        (30, 0, 2, "0 folds"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            CHAPTER["fit"](make, CHAPTER["Graphs"](collection(random_graphs(count))), folds, 1, size=size)
+
+
+@pytest.mark.parametrize("every", [1, 2, 5])
+def test_a_thinned_set_holds_the_same_graphs_renumbered(every):
+    graphs = random_graphs(11, 5)
+    data = collection(graphs, attributes=True)
+    thin = CHAPTER["thinned"](data, every)
+    assert thin.graph_labels.tolist() == data.graph_labels[::every].tolist()
+    for number, graph in enumerate(graphs[::every]):
+        found, labels = CHAPTER["as_networkx"](thin, number)
+        assert nx.utils.graphs_equal(found, nx.Graph(graph))
+        assert labels.tolist() == data.node_labels[data.graph_indicator == every * number].tolist()
+        there = thin.node_attributes[thin.graph_indicator == number]
+        assert np.array_equal(there, data.node_attributes[data.graph_indicator == every * number])
 
 
 def test_parts_spread_the_classes_and_are_a_partition():

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-from utils.tools import definitions
-from utils.tools import exercises
 import numpy as np
 import pytest
 import torch
@@ -14,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.records import claims
+from utils.tools import definitions, exercises
 
 NAME = "distilling_knowledge"
 KD = definitions.of_chapter(NAME)
@@ -72,6 +71,21 @@ def test_a_temperature_that_is_not_positive_is_refused(temperature):
         KD["distillation_loss"](logits(0), logits(1), temperature)
 
 
+@pytest.mark.parametrize("temperature", [1e-6, 1e6])
+def test_the_loss_is_finite_at_extreme_temperatures_and_for_one_case(temperature):
+    z = logits(0, cases=1).requires_grad_()
+    loss = KD["distillation_loss"](z, logits(1, cases=1), temperature)
+    loss.backward()
+    assert loss.isfinite() and z.grad.isfinite().all()
+
+
+def test_a_class_that_the_teacher_rules_out_has_no_soft_target():
+    z = logits(0)
+    z[:, 4] = -torch.inf
+    assert (KD["soft_targets"](z, 20)[:, 4] == 0).all()
+    assert KD["distillation_loss"](logits(1), z, 20).isfinite()
+
+
 def test_a_teacher_with_other_classes_is_refused():
     with pytest.raises(ValueError, match=r"\(20, 10\) and \(20, 12\)"):
         KD["distillation_loss"](logits(0), logits(1, classes=12), 2)
@@ -123,6 +137,13 @@ def test_images_are_moved_and_nothing_else():
         expected = (padded[row, down : down + 28, right : right + 28].float() / 255 - 0.13066) / 0.30811
         assert torch.equal(image.reshape(28, 28), expected)
     assert len(set(map(tuple, corners))) > 10
+
+
+def test_the_first_digits_are_taken_of_each_part():
+    digits = KD["stand_in_digits"]()
+    few = digits.first(7, 5)
+    assert [len(part) for part in few] == [7, 7, 5, 5]
+    assert np.array_equal(few.test_labels, digits.test_labels[:5]) and np.array_equal(few.train, digits.train[:7])
 
 
 def step_pair():
@@ -203,6 +224,40 @@ def test_an_ensemble_of_equals_is_its_member():
     torch.testing.assert_close(torch.softmax(mean / 2, 1), torch.softmax(z / 2, 1))
 
 
+def test_an_ensemble_answers_with_the_mean_of_probabilities():
+    runs = [logits(0), logits(1), 3 * logits(2)]
+    wanted = sum(torch.softmax(z / 2, 1) for z in runs) / 3
+    torch.testing.assert_close(torch.softmax(KD["mean_logits"](runs, 2) / 2, 1), wanted)
+
+
+def test_the_shift_is_solved_on_training_images_and_then_used_on_test_images(monkeypatch):
+    train, test = logits(0, cases=300), logits(1, cases=100) + 2
+    labels = {"labels": torch.arange(300) % 10, "test_labels": torch.arange(100) % 10}
+    names = {"student": lambda *_: None, "images": train, "test_images": test, "everything": torch.arange(300)} | labels
+    names["logits_of"] = lambda model, images: images
+    for name, value in names.items():
+        monkeypatch.setitem(KD, name, value)
+    found = KD["omitted"](None, 0, [3], KD["without"]([3]), 1, np.array([0.0, 1.0]))
+    assert found["rule"] == pytest.approx(KD["shift_to_prior"](train, [3], 0.1), abs=1e-6)
+    moved = test.clone()
+    moved[:, 3] += found["rule"]
+    assert found["rule all"] == KD["errors"](moved, labels["test_labels"])
+    assert found["all"][0] == KD["errors"](test, labels["test_labels"])
+    assert set(labels["labels"][KD["without"]([3, 5])].tolist()) == set(range(10)) - {3, 5}
+
+
+def test_the_dustbin_gets_the_logarithm_of_the_oversampling(monkeypatch):
+    general, special = logits(0), logits(1, classes=3)
+    monkeypatch.setitem(KD, "on_test", lambda model: {"generalist": general, "specialist": special}[model].clone())
+    monkeypatch.setitem(KD, "specialist", lambda *_: ("specialist", 5.0))
+    joined = KD["with_specialists"]("generalist", [[2, 7]], 0, 1)
+    p, asked = torch.softmax(general, 1), torch.isin(general.argmax(1), torch.tensor([2, 7]))
+    assert 0 < asked.sum() < 20
+    torch.testing.assert_close(joined[~asked], p[~asked].log())
+    corrected = torch.softmax(special + torch.tensor([0, 0, math.log(5)]), 1)
+    torch.testing.assert_close(joined[asked], KD["combine"](p[asked], corrected[asked], [2, 7]))
+
+
 def test_specialists_that_agree_change_nothing():
     p = torch.softmax(logits(3), 1)
     classes = [1, 4, 9]
@@ -275,7 +330,7 @@ def test_temperatures_of_networks_trained_together_are_checked():
 def test_claims_say_what_is_a_stand_in_and_what_was_chosen_on_the_test_set():
     file = claims.load(NAME)
     for name in ("ensemble-transferred", "few-soft-beats-hard", "specialists-help"):
-        assert "stand-in" in file[name].source
+        assert "stand-in" in file[name].source and file[name].evidence == "relocated"
     for name in ("no3-corrected", "two-digits-corrected"):
         assert "fewest test errors" in file[name].protocol["selection"]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from utils.tools import definitions
-from utils.tools import exercises
 import matplotlib.pyplot as plt
 import networkx as nx
 import numpy as np
@@ -15,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.datasets import citation
+from utils.tools import definitions, exercises
 
 GAE = definitions.of_chapter("gae")
 
@@ -134,12 +133,79 @@ def test_precision_counts_wanted_pairs_among_the_best_unknown_ones():
     assert found == {1: 100.0, 2: 50.0, 3: pytest.approx(200 / 3)}
 
 
+def careless(edges):
+    """The same pairs as a careless file would list them."""
+    return np.concatenate([edges, edges[:, ::-1], edges[:3], [[0, 0]]])
+
+
+def test_pairs_listed_both_ways_do_not_leak_and_change_nothing():
+    edges = random_edges(60, 200)
+    ours, theirs = (GAE["split_edges"](listed, 60, 3) for listed in (edges, careless(edges)))
+    np.testing.assert_array_equal(ours[0], theirs[0])
+    np.testing.assert_array_equal(ours[2], theirs[2])
+    train, (_, non_edges), (test, _) = GAE["split_edges"](edges[:, ::-1], 60, 0)  # the larger number first
+    assert not set(map(tuple, train.tolist())) & set(map(tuple, test.tolist()))
+    assert not set(map(tuple, non_edges.tolist())) & set(map(tuple, edges.tolist()))
+    np.testing.assert_array_equal(
+        *(GAE["propagation_matrix"](listed, 60).toarray() for listed in (edges, careless(edges)))
+    )
+    with pytest.raises(ValueError, match="twice"):
+        GAE["Reconstruction"](careless(edges), 60)
+
+
+@pytest.mark.parametrize("edges", [[[0] * 30, [1] * 30], [[0, 1, 3]] * 30, [[0, 60]] * 30, [[-1, 0]] * 30])
+def test_other_lists_of_edges_are_refused(edges):
+    for call in (
+        lambda: GAE["split_edges"](np.array(edges), 60, 0),
+        lambda: GAE["draw_non_edges"](1, np.array(edges), 60, np.random.default_rng(0)),
+        lambda: GAE["propagation_matrix"](np.array(edges), 60),
+        lambda: GAE["Reconstruction"](np.array(edges), 60),
+    ):
+        with pytest.raises(ValueError, match="shape|ids of nodes"):
+            call()
+
+
+def test_small_and_full_graphs_end_in_errors_that_say_why():
+    assert GAE["draw_non_edges"](0, random_edges(10, 8), 10, np.random.default_rng(0)).shape == (0, 2)
+    with pytest.raises(ValueError, match="19 edges are too few"):
+        GAE["split_edges"](random_edges(30, 19), 30, 0)
+    train, *parts = GAE["split_edges"](random_edges(30, 20), 30, 0)
+    assert [len(train), *(len(pairs) for part in parts for pairs in part)] == [17, 1, 1, 2, 2]
+    complete = random_edges(8, 28)
+    with pytest.raises(ValueError, match="nothing to tell apart"):
+        GAE["Reconstruction"](complete, 8)
+    with pytest.raises(ValueError, match="more than the graph has"):
+        GAE["split_edges"](complete, 8, 0)
+
+
+def test_the_propagation_matrix_is_the_formula():
+    edges = random_edges(12, 20)
+    adjacency = np.eye(12)
+    adjacency[tuple(edges.T)] = adjacency[tuple(edges.T[::-1])] = 1
+    root = np.diag(adjacency.sum(0) ** -0.5)
+    np.testing.assert_allclose(GAE["propagation_matrix"](edges, 12).toarray(), root @ adjacency @ root, atol=1e-6)
+
+
+@pytest.mark.parametrize("variational", [False, True])
+def test_tested_codes_are_the_means_without_noise_and_training_learns(variational):
+    edges, words = random_edges(40, 90), sp.random(40, 30, 0.3, format="csr", dtype=np.float32, random_state=0)
+    torch.manual_seed(0)
+    encoder, loss = GAE["Encoder"](edges, 40, words), GAE["Reconstruction"](edges, 40)
+    before = loss.value(encoder()[0]).item()
+    codes = GAE["train"](encoder, loss, 60, variational)
+    np.testing.assert_array_equal(codes, encoder()[0].detach().numpy())
+    assert loss.value(torch.from_numpy(codes)).item() < 0.98 * before
+    assert all(weight.grad is None or torch.isfinite(weight.grad).all() for weight in encoder.parameters())
+    assert list(encoder.state_dict()) == ["first", "mean", "log_sigma"]
+    assert not encoder.log_sigma.grad.any() if not variational else encoder.log_sigma.grad.any()
+
+
 @pytest.fixture(scope="module")
 def at_the_end():
     """What the chapter leaves behind, on a small stand-in and after 40 epochs."""
     plt.switch_backend("Agg")
     namespace = definitions.of_chapter("gae")
-    cora = citation._block_model("cora")
+    cora = citation.block_model("cora")
     nodes = len(cora.labels)
     edges, (validation, _), (hidden_links, _) = namespace["split_edges"](cora.edges, nodes, 0)
     torch.manual_seed(0)

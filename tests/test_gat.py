@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 
-from utils.tools import definitions
-from utils.tools import exercises
 import matplotlib.pyplot as plt
 import networkx as nx
 import numpy as np
@@ -17,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.datasets import citation
+from utils.tools import definitions, exercises
 
 GAT = definitions.of_chapter("gat")
 
@@ -188,7 +188,7 @@ def test_reached_are_the_node_and_its_neighbours(graph, start):
 @pytest.mark.parametrize("edges", [None, np.empty((0, 2), np.int64)])
 @pytest.mark.parametrize("last_heads", [1, 8])
 def test_a_view_gives_what_the_whole_graph_gives(options, edges, last_heads):
-    graph = citation._block_model("cora")
+    graph = citation.block_model("cora")
     task = GAT["Task"](graph, edges, last_heads=last_heads)
     model = task.model(0, **options).eval()
     whole = model(task.view(np.arange(len(graph.labels))))
@@ -198,7 +198,7 @@ def test_a_view_gives_what_the_whole_graph_gives(options, edges, last_heads):
 
 
 def test_the_last_layer_averages_and_the_hidden_one_concatenates():
-    task = GAT["Task"](citation._block_model("cora"), last_heads=8)
+    task = GAT["Task"](citation.block_model("cora"), last_heads=8)
     model, view = task.model(0).eval(), task.validating[0]
     hidden = model.hidden(view)
     assert hidden.shape == (view.second.shape[1] // 8, 64)
@@ -208,7 +208,7 @@ def test_the_last_layer_averages_and_the_hidden_one_concatenates():
 
 @pytest.mark.parametrize(("places", "calls"), [(3, 6), (2, 4)])
 def test_dropout_acts_in_three_places_of_both_layers_or_in_two(places, calls):
-    task = GAT["Task"](citation._block_model("cora"))
+    task = GAT["Task"](citation.block_model("cora"))
     model, seen = task.model(0, places=places).train(), []
     model.drop = lambda states: seen.append(states.shape) or states
     model(task.learning)
@@ -234,7 +234,7 @@ def test_the_released_rule_against_the_released_loop(curve, patience):
 
 
 def test_training_learns_stops_by_itself_and_repeats():
-    graph = citation._block_model("cora")
+    graph = citation.block_model("cora")
     runs = []
     for _ in range(2):
         task = GAT["Task"](graph)
@@ -256,12 +256,79 @@ def test_static_attention_ranks_alike_and_dynamic_attention_does_not():
         assert (len(orders) == 1) is alike
 
 
+@pytest.mark.parametrize("edges", [[[0, 0, 0], [1, 2, 3]], [[0, 1, 3], [1, 2, 3]], [[0, 1], [1, 4]], [[-1, 0]]])
+def test_lists_of_another_shape_and_ids_outside_are_refused(edges):
+    with pytest.raises(ValueError, match="shape|ids of nodes"):
+        GAT["attention_edges"](np.array(edges), 4)
+    with pytest.raises(ValueError, match="shape|ids of nodes"):
+        GAT["View"](sp.eye(4, format="csr", dtype=np.float32), np.array(edges), np.arange(4), 1, 1)
+
+
+def test_a_node_that_hears_nobody_gets_zeros_from_the_formula_and_from_the_layer():
+    torch.manual_seed(0)
+    adjacency = torch.tensor([[1, 1, 0], [0, 0, 0], [0, 1, 1]], dtype=torch.bool)
+    given = [torch.randn(shape, requires_grad=True) for shape in ((3, 4), (4, 2), (2, 2))]
+    output = GAT["dense_head"](*given, adjacency)
+    assert output[1].eq(0).all() and output[0].ne(0).all()
+    assert all(torch.isfinite(gradient).all() for gradient in torch.autograd.grad(output.square().sum(), given))
+    targets, sources = adjacency.nonzero().T.numpy()
+    layer = GAT["GraphAttention"](4, 2, 1)
+    weights = {"attention": given[2].T[None]}
+    projected = (given[0] @ given[1])[None]
+    edges = GAT["Edges"](sources, targets, (3, 3))
+    torch.testing.assert_close(torch.func.functional_call(layer, weights, (projected, edges))[0], output)
+
+
+@pytest.mark.parametrize(
+    ("sources", "targets"), [([0, 3], [0, 1]), ([0, 1], [0, 3]), ([-1, 0], [0, 1]), ([0, 10**8], [0, 1])]
+)
+def test_edges_from_or_to_no_node_are_refused(sources, targets):
+    with pytest.raises(IndexError, match="expected 0 to 2"):
+        GAT["Edges"](np.array(sources), np.array(targets), (3, 3))
+
+
+def test_states_and_weights_that_do_not_fit_the_edges_are_refused():
+    edges = GAT["Edges"](np.array([0, 1, 2]), np.array([0, 1, 1]), (2, 3))
+    GAT["Aggregate"].apply(torch.ones(3), torch.ones(3, 4), edges)
+    for weights, states in ((3, 2), (2, 3), (4, 3)):
+        with pytest.raises(ValueError, match="for 3 edges from 3 sources"):
+            GAT["Aggregate"].apply(torch.ones(weights), torch.ones(states, 4), edges)
+
+
+def test_training_without_validation_nodes_or_with_a_loss_that_is_not_finite_says_why():
+    graph = citation.block_model("cora")
+    empty = GAT["Task"](dataclasses.replace(graph, validation=graph.validation[:0]))
+    with pytest.raises(ValueError, match="no validation nodes"):
+        GAT["train"](empty.model(0), empty, 3)
+    task = GAT["Task"](graph)
+    model = task.model(0)
+    torch.nn.init.constant_(model.first.weight, math.nan)
+    with pytest.raises(ValueError, match="not finite"):
+        GAT["train"](model, task, 3)
+
+
+def test_labels_outside_of_training_do_not_matter_and_the_tested_weights_are_those_of_the_chosen_epoch():
+    graph = citation.block_model("cora")
+    assert GAT["Task"](graph).train.tolist() == sorted(graph.train.tolist())
+    models = []
+    for hide in (False, True):
+        task = GAT["Task"](graph)
+        if hide:
+            task.labels[graph.test] = 0
+        models.append(task.model(0))
+        loss, accuracy, test = GAT["train"](models[-1], task, 12)
+    torch.testing.assert_close(models[0].first.weight, models[1].first.weight, atol=0, rtol=0)
+    chosen, _ = GAT["released_rule"](loss, accuracy)
+    assert GAT["evaluate"](models[1], *task.validating) == pytest.approx((loss[chosen], accuracy[chosen]))
+    assert GAT["evaluate"](models[1], *task.testing)[1] == pytest.approx(test[chosen])
+
+
 @pytest.fixture(scope="module")
 def at_the_end():
     """What the chapter leaves behind, on a small stand-in and after six epochs."""
     plt.switch_backend("Agg")
     namespace = definitions.of_chapter("gat")
-    cora = citation._block_model("cora")
+    cora = citation.block_model("cora")
     task, alone = namespace["Task"](cora), namespace["Task"](cora, np.empty((0, 2), np.int64))
     namespace.update(settings={"epochs": 6}, cora=cora, tasks={"cora": task, "cora, alone": alone})
     trained = {"cora": namespace["train_many"]("cora", 2, "")}

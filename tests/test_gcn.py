@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from utils.tools import definitions
-from utils.tools import exercises
 import matplotlib.pyplot as plt
 import networkx as nx
 import numpy as np
@@ -16,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils import datasets
-from utils.records import claims
 from utils.datasets import citation
+from utils.records import claims
+from utils.tools import definitions, exercises
 
 GCN = definitions.of_chapter("gcn")
 
@@ -122,7 +121,7 @@ def test_rewiring_keeps_degrees_but_for_a_few_dropped_pairs():
 
 
 def test_a_random_split_is_disjoint_balanced_and_labelled():
-    graph = citation._block_model("cora")
+    graph = citation.block_model("cora")
     train, validation, test = GCN["random_split"](graph, 3)
     assert np.bincount(graph.labels[train]).tolist() == [20] * graph.classes
     assert len(set(train) | set(validation) | set(test)) == len(train) + len(graph.validation) + len(graph.test)
@@ -136,8 +135,9 @@ def test_the_headline_claim_fails_without_aggregation(fault):
     broken = definitions.of_chapter("gcn", fault)
     task = broken["Task"](citation.load("cora"))
     history = task.train("renormalised", 0)
-    verdict = claims.load("gcn")["cora-accuracy"].judge(broken["test_at"](history, broken["released_rule"]).tolist())
-    assert verdict == ("not reproduced" if fault else "reproduced")
+    low, high = claims.load("gcn")["cora-accuracy"].band
+    inside = low <= float(broken["test_at"](history).mean()) <= high
+    assert inside is (fault is None)
 
 
 @given(graphs(), st.integers(0, 4))
@@ -153,7 +153,7 @@ def test_nodes_within_some_steps_are_those_of_shortest_paths(graph, steps):
 
 @pytest.mark.parametrize("name", sorted(GCN["FILTERS"]))
 def test_a_twin_shares_weights_and_reaches_what_the_labels_hear(name):
-    graph = citation._block_model("cora")
+    graph = citation.block_model("cora")
     model, (twin, rows) = GCN["models"](GCN["Task"](graph, networks=2), name)(0)
     assert twin.first is model.first and twin.second is model.second
     assert twin.features.shape[0] <= len(graph.labels)
@@ -161,12 +161,57 @@ def test_a_twin_shares_weights_and_reaches_what_the_labels_hear(name):
     assert twin.train().training and not model.training
 
 
+@given(graphs())
+@settings(max_examples=30, deadline=None)
+def test_pairs_listed_both_ways_or_twice_count_once(graph):
+    edges, nodes = graph
+    careless = np.concatenate([edges[:, ::-1], edges, edges[:1], [[0, 0]]])
+    ours, theirs = (GCN["propagation_matrix"](listed, nodes).toarray() for listed in (edges, careless))
+    np.testing.assert_array_equal(ours, theirs)
+    terms = torch.randn(2, nodes, 3)
+    for name in ("renormalised", "first-order"):
+        filters = [GCN["build_filter"](name, listed, nodes) for listed in (edges, careless)]
+        torch.testing.assert_close(*(combine(*terms[:count]) for count, combine in filters), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("function", ["propagation_matrix", "build_filter", "Task"])
+@pytest.mark.parametrize(
+    "edges", [[[0, 0, 0], [1, 2, 3]], [[0, 1, 3], [1, 2, 3], [2, 3, 1]], [[0, 1], [1, 1000]], [[-1, 0]]]
+)
+def test_other_lists_of_edges_are_refused(function, edges):
+    graph = citation.block_model("cora")
+    call = {
+        "propagation_matrix": lambda: GCN["propagation_matrix"](np.array(edges), 1000),
+        "build_filter": lambda: GCN["build_filter"]("first-order", np.array(edges), 1000),
+        "Task": lambda: GCN["Task"](graph, edges=np.array(edges)),
+    }[function]
+    with pytest.raises(ValueError, match="shape|ids of nodes"):
+        call()
+
+
+def test_a_history_holds_what_the_last_network_does_and_labels_outside_of_training_do_not_matter():
+    graph = citation.block_model("cora")
+    task = GCN["Task"](graph, networks=2)
+    model, learner = GCN["models"](task, "renormalised")(0)
+    history = GCN["train"](model, learner, task.labels, task.split, epochs=15)
+    found = model.eval()().argmax(2)
+    for part, nodes in (("validation", graph.validation), ("test", graph.test)):
+        right = 100 * (found[:, nodes] == task.labels[nodes]).double().mean(1)
+        np.testing.assert_allclose(history[part][:, -1], right)
+    assert (np.sort(task.split[0]) == np.sort(graph.train)).all()
+    hidden = GCN["Task"](graph, networks=2)
+    hidden.labels[graph.test] = 0
+    again, learner = GCN["models"](hidden, "renormalised")(0)
+    GCN["train"](again, learner, hidden.labels, hidden.split, epochs=15)
+    torch.testing.assert_close(again.first, model.first, atol=0, rtol=0)
+
+
 @pytest.fixture(scope="module")
 def at_the_end():
     """What the chapter leaves behind, on small stand-ins and after 15 epochs."""
     plt.switch_backend("Agg")
     namespace = definitions.of_chapter("gcn", {"epochs=200": "epochs=15"})
-    small = {name: citation._block_model(name) for name in ("cora", "citeseer")}
+    small = {name: citation.block_model(name) for name in ("cora", "citeseer")}
     tasks = {name: namespace["Task"](graph) for name, graph in small.items()}
     namespace.update(
         cora=small["cora"],

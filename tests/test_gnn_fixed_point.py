@@ -6,14 +6,14 @@ import functools
 import warnings
 from types import SimpleNamespace
 
-from utils.tools import definitions
-from utils.tools import exercises
 import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
+
+from utils.tools import definitions, exercises
 
 GNN = definitions.of_chapter("gnn_fixed_point")
 tf = GNN["tf"]
@@ -314,6 +314,42 @@ def test_stand_ins_are_announced_once_for_all_files_and_hold_one_part_in_every_g
         assert part.targets.reshape(200, 15).sum(1).tolist() == [7] * 200
         matrix = sparse.coo_matrix((np.ones(len(part.arcs)), part.arcs.T), shape=(3000, 3000))
         assert sparse.csgraph.connected_components(matrix, directed=False)[0] == 200
+
+
+def test_only_nodes_in_the_mask_count():
+    part = PATH._replace(mask=np.array([True, False, False, True, False, False]))
+    assert GNN["as_graph"](part).weight.numpy().tolist() == [0.5, 0, 0, 0.5, 0, 0]
+    outputs = tf.one_hot(np.where(part.mask, part.targets, 1 - part.targets), 2)  # wrong where nobody asks
+    assert GNN["accuracy"](outputs, GNN["as_graph"](part)) == 100
+
+
+def test_the_weights_are_chosen_on_the_validation_part():
+    class Scripted:
+        """A training whose accuracies are known beforehand."""
+
+        model, epoch = SimpleNamespace(state=1), 0
+        found = {"validation": (60, 90, 70), "test": (10, 20, 30)}
+
+        def restart(self, seed):
+            self.epoch = 0
+
+        def train(self, states, graph):
+            self.epoch += 1
+            return (states,)
+
+        def evaluate(self, start, name):
+            return None, None, self.found[name.name][self.epoch - 1], None
+
+    data = {name: SimpleNamespace(name=name, labels=np.zeros((2, 1))) for name in ("train", "validation", "test")}
+    assert GNN["best_test"](Scripted(), data, 3, 0, every=1) == 80
+
+
+def test_the_first_graphs_of_a_part_are_whole():
+    part = GNN["stand_in"]("train", 15, 7, 2)
+    few = GNN["first_graphs"](part, 4)
+    assert len(few.targets) == 60 and few.graph.max() == 3 and few.mask.all()
+    assert np.array_equal(few.labels, part.labels[:60])
+    assert {tuple(arc) for arc in few.arcs} == {tuple(arc) for arc in part.arcs if arc.max() < 60}
 
 
 def test_shuffled_edges_keep_no_structure_but_most_edges():

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
-from utils.tools import definitions
-from utils.tools import exercises
 import matplotlib.pyplot as plt
 import networkx as nx
 import numpy as np
@@ -16,8 +15,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from utils import datasets
-from utils.notebook import dgl_compat
 from utils.datasets import citation, tu
+from utils.notebook import dgl_compat
+from utils.tools import definitions, exercises
 
 SAGE = definitions.of_chapter("graphsage")
 KINDS = ("gcn", "mean", "pool", "lstm")
@@ -46,7 +46,7 @@ def test_rows_hold_each_neighbour_once_and_no_loop(case):
 
 @pytest.mark.parametrize("edge", [(0, 5), (-1, 2)])
 def test_an_edge_to_no_node_is_refused(edge):
-    with pytest.raises(ValueError, match="outside of the 5 nodes"):
+    with pytest.raises(ValueError, match="expected 0 to 4"):
         SAGE["Graph"]([(0, 1), edge], 5)
 
 
@@ -225,12 +225,80 @@ def test_ppi_is_read_by_id_and_not_by_place(tmp_path, monkeypatch):
     assert np.isfinite(losses).all() and 0 <= SAGE["score"](model, ppi, 2) <= 1
 
 
+@pytest.mark.parametrize("edges", [[[0, 0, 0, 0], [1, 2, 3, 4]], [[0, 1, 3], [1, 2, 3]], [0, 1]])
+def test_lists_of_another_shape_are_refused(edges):
+    with pytest.raises(ValueError, match="shape"):
+        SAGE["Graph"](edges, 5)
+
+
+@pytest.mark.parametrize(("edges", "nodes"), [([(0, 1)], 30), ([], 30), ([(i, i + 1) for i in range(18)], 30)])
+def test_walks_on_a_tiny_graph_end_in_an_error_that_says_why(edges, nodes):
+    model = SAGE["Sage"]("mean", [6, 8, 4], (2, 2))
+    with pytest.raises(ValueError, match="nodes have neighbours; 20 strangers"):
+        SAGE["fit_on_walks"](model, SAGE["Graph"](edges, nodes), torch.randn(nodes, 6), torch.arange(nodes), 1)
+    alone = SAGE["Graph"]([(i, i + 1) for i in range(25)], nodes)
+    with pytest.raises(ValueError, match="26 nodes have neighbours"):
+        SAGE["fit_on_walks"](model, alone, torch.randn(nodes, 6), torch.tensor([28, 29]), 1)
+    losses = SAGE["fit_on_walks"](model, alone, torch.randn(nodes, 6), torch.arange(nodes), 2)
+    assert np.isfinite(losses).all()
+
+
+def test_training_sees_no_test_paper_and_no_graph_but_its_own():
+    graph = citation.block_model("cora")
+    task = SAGE["cora_task"](graph)
+    assert not task.seen.degree[graph.test].any()
+    assert not set(task.seen.ids.tolist()) & set(graph.test.tolist())
+    assert len(task.whole.ids) == 2 * len(graph.edges)
+    train, validation, test = (set(part.tolist()) for part in task.split)
+    assert not train & validation and not train & test and not validation & test
+    proteins = tu.checked("ENZYMES", *tu.rings("ENZYMES"), True)
+    parts = [set(proteins.graph_indicator[part]) for part in SAGE["enzymes_task"](proteins).split]
+    assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
+    del task.whole
+    task.split[1] = task.split[2] = None
+    torch.manual_seed(0)
+    model = SAGE["Classifier"](SAGE["Sage"]("mean", [task.x.shape[1], 8, 8], (3, 3)), 8, task.classes)
+    losses, scores, _ = SAGE["fit"](model, task, 2)
+    assert losses[1] < losses[0] and not scores
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_layers_equal_the_formulas_written_out(kind):
+    torch.manual_seed(0)
+    layer, states = SAGE["Layer"](kind, 6, 9), torch.randn(8, 6)
+    own, near, known = torch.arange(4), torch.randint(8, (4, 3)), torch.tensor([True, True, False, True])
+    layer.bias.data.normal_()
+    found = layer(layer.prepare(states), own, near, known)
+    for node in range(4):
+        drawn = states[near[node]]
+        summary = {
+            "mean": lambda drawn=drawn: drawn.mean(0),
+            "gcn": lambda drawn=drawn, node=node: torch.cat([drawn, states[node : node + 1]]).mean(0),
+            "pool": lambda drawn=drawn: layer.pool(drawn).relu().amax(0),
+            "lstm": lambda drawn=drawn: layer.lstm(drawn[None])[0][0, -1],
+        }[kind]()
+        if not known[node]:
+            summary = states[node] if kind == "gcn" else torch.zeros_like(summary)
+        wanted = layer.near(summary) + layer.bias
+        wanted = wanted if kind == "gcn" else wanted + layer.own(states[node])
+        torch.testing.assert_close(found[node], wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_scores_are_the_share_of_right_nodes_of_the_part_asked_for():
+    nodes = 40
+    task = SimpleNamespace(whole=None, x=torch.randn(nodes, 3), y=torch.arange(nodes) % 3, classes=3)
+    task.split = [torch.arange(20), torch.arange(20, 30), torch.arange(30, 40)]
+    logits = torch.nn.functional.one_hot(task.y, 3).float()
+    logits[30:34] = logits[30:34].roll(1, 1)  # four of ten test nodes are wrong
+    assert [SAGE["score"](lambda graph, x, part: logits[part], task, part) for part in range(3)] == [1, 1, 0.6]
+
+
 @pytest.fixture(scope="module")
 def at_the_end():
     """What the chapter leaves behind, on small stand-ins, with one epoch."""
     plt.switch_backend("Agg")
     namespace = definitions.of_chapter("graphsage")
-    cora, enzymes = citation._block_model("cora"), tu.checked("ENZYMES", *tu._rings("ENZYMES"), True)
+    cora, enzymes = citation.block_model("cora"), tu.checked("ENZYMES", *tu.rings("ENZYMES"), True)
     tasks = {"cora": namespace["cora_task"](cora), "ENZYMES": namespace["enzymes_task"](enzymes)}
     namespace.update(cora=cora, enzymes=enzymes, tasks=tasks)
     namespace.update(everyone=torch.arange(len(cora.labels)), present=torch.cat(tasks["cora"].split[:2]))

@@ -67,6 +67,14 @@ def test_a_lexicon_keeps_words_of_two_characters_and_may_be_empty():
         LATTICE["parse_lexicon"]("南京 5 ns\n 5 ns\n")
 
 
+def test_a_byte_order_mark_is_no_character():
+    mark = "\ufeff"
+    assert LATTICE["parse_tagged"](f"{mark}中 B-LOC\n国 E-LOC\n", "resume")[0][0] == ("中", "国")
+    assert LATTICE["parse_lexicon"](f"{mark}南京 3 ns\n") == ["南京"]
+    assert list(LATTICE["parse_vectors"]([f"{mark}中 1 2"], "vectors", 2)) == ["中"]
+    assert list(LATTICE["parse_vectors"]([f"{mark}1 2", "中 1 2"], "vectors", 2)) == ["中"]  # before a header
+
+
 # ---- the paper's vectors
 
 
@@ -299,6 +307,54 @@ def test_partition_of_extreme_scores_is_finite():
     assert log_z.item() == pytest.approx(400 * 900, rel=1e-5)
 
 
+def far_scores(kind):
+    """Emissions (T, 1, 1, L), start, transition and stop whose exponentials leave 32 bits."""
+    L = 3
+    y, transition = torch.zeros(4, 1, 1, L), torch.zeros(1, L, L)
+    start, stop = torch.zeros(1, L), torch.zeros(1, L)
+    if kind == "high transitions":
+        transition += 89
+    elif kind == "a high start":
+        start += 300
+    elif kind == "forbidden transitions":
+        transition[0, :, 1:] = -1e4
+        y[2, 0, 0] = torch.tensor([-110.0, 0, 0])
+    elif kind == "impossible transitions":
+        transition[0, :, 1:] = -torch.inf
+        y[2, 0, 0] = torch.tensor([-110.0, 0, 0])
+    elif kind == "a little lost":
+        transition[0, :, 1:] = -1e4
+        y[2, 0, 0] = torch.tensor([-103.0, 0, 0])
+    return y, start, transition, stop
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["high transitions", "a high start", "forbidden transitions", "impossible transitions", "a little lost"],
+)
+def test_partition_of_far_scores_is_the_sum_over_all_sequences(kind):
+    y, *crf = far_scores(kind)
+    mask = torch.ones(y.shape[:3], dtype=torch.bool)
+    mask[3] = False  # the last character stands behind the end
+    exact, _ = LATTICE["crf_by_enumeration"](y[:3, 0, 0].double(), *(w[0].double() for w in crf))
+    weights = [w.requires_grad_() for w in (y, *crf)]
+    log_z = LATTICE["log_partition"](weights[0], mask, *weights[1:])
+    assert log_z.item() == pytest.approx(exact.item(), rel=1e-6)
+    gradients = torch.autograd.grad(log_z.sum(), weights)
+    assert all(torch.isfinite(g).all() for g in gradients)
+    assert gradients[0][:3].sum().item() == pytest.approx(3, rel=1e-4)  # one tag at each character
+
+
+def test_partition_in_logarithms_is_the_other_one():
+    torch.manual_seed(0)
+    mask = torch.arange(6)[:, None, None] < torch.tensor([[6, 1, 4], [2, 3, 5]])
+    y = 3 * torch.randn(*mask.shape, 4).double()
+    crf = [torch.randn(*size).double() for size in ((2, 4), (2, 4, 4), (2, 4))]
+    assert not LATTICE["far_apart"](y, *crf)
+    found = [LATTICE[name](y, mask, *crf) for name in ("log_partition", "log_partition_of_far_scores")]
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+
+
 # ---- the lattice
 
 
@@ -378,6 +434,19 @@ def test_sentences_of_one_and_of_many_characters(length):
     assert loss[0, 0].item() == pytest.approx(LATTICE["definition_loss"](model, task.train, 0).item(), rel=1e-4)
     assert loss[0, 1].item() == pytest.approx(LATTICE["definition_loss"](model, task.train, 1).item(), rel=1e-4)
     assert [len(tags) for tags in LATTICE["decode"](model, task.train, task.labels)[0]] == [length, 2]
+
+
+def test_a_word_of_one_character_is_refused_where_it_stands_and_right_a_character_earlier():
+    """By eq. (6) it starts when eq. (7) of its character is done: the two forms would not be the same."""
+    model = LATTICE["LatticeTagger"](12, 15, 5, seeds=(3,), size=6, width=5).double().eval()
+    part = LATTICE["random_part"](np.random.default_rng(0), [5], 0)
+    for rows in ([(2, 2, 7)], [(1, 3, 4), (3, 2, 7)]):
+        part.words = [np.array(rows)]
+        with pytest.raises(ValueError, match="end behind the character where it begins"):
+            LATTICE["make_batch"](part, np.array([[0]]), model.letters)
+    part.words = [np.array([(1, 2, 7)])]
+    loss = model.loss(LATTICE["make_batch"](part, np.array([[0]]), model.letters))
+    assert loss.item() == pytest.approx(LATTICE["definition_loss"](model, part, 0).item(), rel=1e-9)
 
 
 def test_padding_changes_nothing():

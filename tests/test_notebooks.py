@@ -9,14 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from utils.tools import definitions
-from utils.tools import exercises
 import pytest
 
-from utils import ROOT
-
-from utils import datasets
+from utils import ROOT, datasets
 from utils.records import claims, sources
+from utils.tools import definitions, exercises
 
 CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
 NOT_COMPARED = {"nbval-ignore-output", "nbval-skip"}
@@ -59,6 +56,15 @@ def test_no_stored_output_is_an_error_a_warning_or_a_path_of_a_machine(chapter):
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
+def test_the_page_leads_with_its_headline_shows_the_recorded_run_and_has_three_profiles(chapter):
+    prose = [cell["source"] for cell in sources.cells(sources.path_of(chapter), "markdown")]
+    for directive in ("headline", "recorded-run"):
+        assert sum(text.count(f"{{{directive}}} {chapter}") for text in prose) == 1, directive
+    code = "\n".join(cell["source"] for cell in code_cells(chapter))
+    assert all(f'"{profile}"' in code for profile in ("smoke", "quick", "full"))
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
 def test_stored_outputs_come_from_real_data(chapter):
     assert "STAND-IN DATA" not in sources.path_of(chapter).read_text(encoding="utf-8")
 
@@ -68,9 +74,9 @@ def test_checks_cards_and_claims_are_compared_and_most_cells_are(chapter):
     cells = code_cells(chapter)
     compared = [cell for cell in cells if not tags(cell) & NOT_COMPARED]
     assert len(compared) >= len(cells) / 2
-    sources = [cell["source"] for cell in compared]
+    texts = [cell["source"] for cell in compared]
     for wanted in ("chapter.table()", "chapter.finish()", "datasets.card("):
-        assert any(wanted in source for source in sources), wanted
+        assert any(wanted in text for text in texts), wanted
     checks = [cell for cell in cells if re.search(r"print\(.*agree", cell["source"])]
     assert checks
     assert all(cell in compared and "nbval-check-output" in tags(cell) for cell in checks)
@@ -79,6 +85,8 @@ def test_checks_cards_and_claims_are_compared_and_most_cells_are(chapter):
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_cells_are_short_and_figures_have_alt_text(chapter):
     for cell in code_cells(chapter):
+        if sources.is_start_cell(cell["source"]):  # not shown
+            continue
         assert len(cell["source"].splitlines()) <= LONGEST_CELL, cell["source"]
         if shows_figure(cell):
             assert len(cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")) > 40, cell["source"]
@@ -106,7 +114,7 @@ def test_every_exercise_has_a_folded_solution_that_the_tests_execute(chapter):
 def test_an_exercise_without_its_solution_is_named(monkeypatch):
     folded = "   <details><summary>A solution</summary>\n\n   None.\n\n   </details>\n"
     cell = {"source": f"## Exercises\n\n1. First.\n\n{folded}"}
-    monkeypatch.setattr(notebooks, "cells", lambda *_: [cell])
+    monkeypatch.setattr(sources, "cells", lambda *_: [cell])
     with pytest.raises(ValueError, match="exercise 1 of the chapter"):
         exercises.solutions(CHAPTERS[0])
     cell["source"] = "## Exercises\n\nNone."
@@ -137,11 +145,11 @@ def test_layout_comments_and_docstrings_do_not_change_the_hash_but_code_does():
 def test_a_model_without_aggregation_turns_nbval_red(tmp_path, fault, status):
     """The opening of the GCN chapter under nbval, as it is and with the propagation taken out."""
     notebook = json.loads(sources.path_of("gcn").read_text(encoding="utf-8"))
-    sources = ["".join(cell["source"]) for cell in notebook["cells"]]
-    last = next(number for number, source in enumerate(sources) if "print(\"DGL's GraphConv" in source)
+    texts = ["".join(cell["source"]) for cell in notebook["cells"]]
+    last = next(number for number, source in enumerate(texts) if "print(\"DGL's GraphConv" in source)
     notebook["cells"] = [
         cell
-        for cell, source in zip(notebook["cells"][: last + 1], sources, strict=False)
+        for cell, source in zip(notebook["cells"][: last + 1], texts, strict=False)
         if not any(word in source for word in ("citation.load", "cora", "datasets.card", "graphs.items"))
     ]
     text = json.dumps(notebook)
@@ -152,7 +160,7 @@ def test_a_model_without_aggregation_turns_nbval_red(tmp_path, fault, status):
     shutil.copytree(ROOT / "data", tmp_path / "data")
     (tmp_path / "chapters").mkdir()
     (tmp_path / "chapters" / "gcn.ipynb").write_text(text, encoding="utf-8")
-    mode = "--nbval" if datasets.within_reach("karate-club") else "--nbval-lax"  # as run_chapters.py chooses
+    mode = "--nbval" if datasets.within_reach("karate-club") else "--nbval-lax"  # as utils.tools.check chooses
     command = [sys.executable, "-m", "pytest", "-p", "no:python", mode, "-q", "-p", "no:cacheprovider"]
     command += ["--nbval-sanitize-with", str(ROOT / "tests" / "nbval_sanitize.cfg"), "chapters"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

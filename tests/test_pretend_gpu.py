@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import io
+import pickle
 
 import numpy as np
 import pytest
@@ -39,7 +41,7 @@ def there(*shape):
         lambda: there(3, 3).gather(1, torch.zeros(3, 1, dtype=torch.long)),
         lambda: torch.randn(3)[torch.tensor([0], device="cuda")],
         lambda: torch.zeros(3).add_(there(3)),
-        lambda: there(3).__setitem__(slice(0, 2), torch.randn(2)),
+        lambda: there(3).__setitem__(torch.tensor([0, 1]), torch.randn(2)),
         lambda: nn.Linear(3, 2)(there(4, 3)),
         lambda: nn.Linear(3, 2).to("cuda")(torch.randn(4, 3)),
         lambda: torch.randn(3, device="cuda", generator=torch.Generator()),
@@ -158,3 +160,145 @@ def test_without_the_mode_there_is_no_device():
         assert torch.cuda.is_available()
     with pytest.raises((AssertionError, RuntimeError)):
         torch.zeros(1, device="cuda")
+
+
+def sparse():
+    rows, columns = torch.tensor([0, 1, 2], device="cuda"), torch.tensor([1, 0], device="cuda")
+    return torch.sparse_csr_tensor(rows, columns, torch.ones(2, device="cuda"), (2, 2))
+
+
+def saved(value, **options):
+    file = io.BytesIO()
+    torch.save(value, file)
+    file.seek(0)
+    return torch.load(file, **options)
+
+
+class Buffers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("rows", torch.eye(2).to_sparse_csr())
+        self.register_buffer("pairs", torch.eye(2).to_sparse())
+
+
+@pytest.mark.filterwarnings("ignore:Sparse")
+@pytest.mark.parametrize(
+    "right",
+    [
+        lambda: sparse().crow_indices(),
+        lambda: torch.sparse_csr_tensor([0, 1, 2], [0, 1], there(2), (2, 2)).col_indices(),
+        lambda: torch.sparse_coo_tensor([[0], [1]], [1.0], (2, 2), device="cuda").coalesce().indices(),
+        lambda: torch.addmm(there(2, 3), sparse(), there(2, 3), beta=0),
+        lambda: torch.sparse.sampled_addmm(sparse(), there(2, 3), there(3, 2), beta=0).values(),
+        lambda: Buffers().to("cuda").rows.values(),
+        lambda: copy.deepcopy(nn.ModuleList([nn.Embedding(3, 2).cuda()]))[0].weight,
+        lambda: saved(there(3)),
+        lambda: saved(torch.randn(3), map_location="cuda"),
+        lambda: saved(sparse())._nnz() and saved(sparse()).values(),
+        lambda: pickle.loads(pickle.dumps(nn.Linear(3, 2).cuda())).weight,
+        lambda: F.scaled_dot_product_attention(there(1, 2, 3), there(1, 2, 3), there(1, 2, 3)),
+        lambda: F.embedding_bag(torch.tensor([0, 1], device="cuda"), there(3, 2), torch.tensor([0], device="cuda")),
+        lambda: torch.segment_reduce(there(3), "max", offsets=torch.tensor([0, 3], device="cuda"), unsafe=True),
+        lambda: there(5)[there(5).cpu() > 0],
+        lambda: torch.multinomial(there(3).abs(), 1, generator=torch.Generator("cuda")),
+        lambda: torch.as_tensor(np.ones(2), device="cuda"),
+    ],
+)
+def test_sparse_files_and_single_kernels_keep_the_device(gpu, right):
+    assert right().device == CUDA
+
+
+def test_sparse_buffers_come_back_whole(gpu):
+    back = Buffers().to("cuda").cpu()
+    parts = back.rows.crow_indices(), back.rows.values(), back.pairs.coalesce().indices()
+    assert {part.device.type for part in parts} == {"cpu"}
+    assert saved(there(3), map_location="cpu").device.type == "cpu"
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_batch_sizes_stay_on_the_processor(gpu, kind):
+    layer, lengths = kind(3, 4).cuda(), torch.tensor([2, 5])
+    packed = nn.utils.rnn.pack_padded_sequence(there(5, 2, 3), lengths, enforce_sorted=False)
+    states, found = nn.utils.rnn.pad_packed_sequence(layer(packed)[0])
+    assert states.is_cuda and not found.is_cuda and not packed.batch_sizes.is_cuda
+    with pytest.raises(RuntimeError, match="lengths"):
+        nn.utils.rnn.pack_padded_sequence(there(5, 2, 3), lengths.to("cuda"), enforce_sorted=True)
+
+
+class Weighted(torch.autograd.Function):
+    """Its gradient is multiplied by weights that may be elsewhere."""
+
+    @staticmethod
+    def forward(ctx, states, weights):
+        ctx.weights = weights
+        ctx.save_for_backward(states * 1)
+        return states * states
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (states,) = ctx.saved_tensors
+        assert gradient.device == states.device
+        return 2 * states * gradient * ctx.weights, None
+
+
+def test_the_body_of_a_backward_pass_is_watched(gpu):
+    states, seen = there(3).requires_grad_(), []
+    states.register_hook(lambda gradient: seen.append(gradient.device))
+    Weighted.apply(states, there(3)).sum().backward()
+    assert states.grad.device == CUDA and seen == [CUDA]
+    with pytest.raises(RuntimeError, match="two devices"):
+        Weighted.apply(states, torch.ones(3)).sum().backward()
+    with pytest.raises(RuntimeError, match="different device"):
+        states.grad = torch.ones(3)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: torch.ones(3) * there(3).sum(),
+        lambda: torch.tensor(1.0).add_(there(3).sum()),
+        lambda: torch.stack([there(3).sum(), torch.tensor(1.0)]),
+        lambda: torch.mul(there(3), 2, out=torch.ones(3)),
+        lambda: torch.randperm(3, generator=torch.Generator("cuda")),
+        lambda: nn.init.orthogonal_(there(3, 3), generator=torch.Generator()),
+        lambda: torch.ones(2, device="cuda:1"),
+        lambda: torch.arange(4, device="cuda").view(2, 2) @ torch.arange(4, device="cuda").view(2, 2),
+    ],
+)
+def test_the_finer_rules_refuse(gpu, wrong):
+    with pytest.raises(RuntimeError, match="device|implemented"):
+        wrong()
+
+
+def test_copies_cross(gpu):
+    states = there(4)
+    states[1:3], states[torch.tensor([0])] = torch.ones(2), torch.tensor(2.0)
+    here = torch.zeros(4).copy_(states)
+    assert here.device.type == "cpu" and here[:3].tolist() == [2, 1, 1]
+    array = np.ones(2)
+    moved = torch.as_tensor(array, device="cuda")
+    array[0] = 5
+    assert moved.tolist() == [1, 1]  # nothing is shared with the memory of the host
+
+
+def test_a_default_device_holds_where_it_should(gpu):
+    with torch.device("cuda"):
+        assert nn.Linear(3, 2).weight.is_cuda and torch.arange(3).is_cuda
+    torch.set_default_device("cuda")
+    try:
+        assert F.dropout(torch.ones(3)).is_cuda
+    finally:
+        torch.set_default_device(None)
+    assert not torch.ones(3).is_cuda
+
+
+@pytest.mark.parametrize("options", [{}, {"fused": True}, {"foreach": True}])
+def test_optimisers_and_their_states(gpu, options):
+    layer = nn.Linear(3, 2).cuda()
+    for optimiser in (torch.optim.Adam(layer.parameters(), **options) for _ in range(2)):
+        layer(there(4, 3)).sum().backward()
+        nn.utils.clip_grad_norm_(layer.parameters(), 1.0)
+        optimiser.step()
+        other = torch.optim.Adam(layer.parameters(), **options)
+        other.load_state_dict(optimiser.state_dict())
+        assert other.state[layer.weight]["exp_avg"].device == CUDA

@@ -163,10 +163,9 @@ def at_the_end():
 
     namespace.update(
         DEVICE="cpu",
-        settings={"seeds": 2, "review_epochs": 1},
-        ADDING_STEPS=3,
+        settings={"seeds": 2, "review_epochs": 1, "adding": 3},
         LENGTHS=(5,),
-        reviews=SimpleNamespace(train=rows, validation=rows[:10], test=rows[10:]),
+        sentences={"train": rows, "validation": rows[:10], "test": rows[10:]},
         vocabulary={word: n for n, word in enumerate(words, 2)},
         known_words=10,
         by_reading={"last": [50.0, 60.0], "mean": [60.0, 70.0]},

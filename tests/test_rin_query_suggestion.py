@@ -10,8 +10,6 @@ from itertools import islice, pairwise
 from types import ModuleType, SimpleNamespace
 from typing import NamedTuple
 
-from utils.tools import definitions
-from utils.tools import exercises
 import numpy as np
 import pytest
 import torch
@@ -19,12 +17,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.datasets import searchlog
+from utils.tools import definitions, exercises
 
 RIN = definitions.of_chapter("rin_query_suggestion")
 RIN["DEVICE"] = "cpu"
 RIN["settings"] = {"width": 8, "hidden": 8, "epochs": 2, "batch": 16, "rate": 0.01}
 LOG = list(searchlog.lines(150, seed=3))
 SESSIONS, MET = RIN["find_sessions"](LOG)
+
+
+@pytest.fixture(scope="module")
+def task():
+    number = {}
+    cases = RIN["make_cases"](SESSIONS, RIN["followers"](SESSIONS), number)
+    torch.manual_seed(0)
+    return cases, torch.randn(len(number), 8), number
 
 
 def line(user="u", time="2006-03-01 10:00:00", query="japan travel", site="", act=""):
@@ -96,6 +103,19 @@ def test_a_pause_of_more_than_thirty_minutes_ends_a_session(minutes, sessions):
     lines = [line(), line(time=f"2006-03-01 10:{minutes}:00", query="tokyo")]
     assert len(RIN["find_sessions"](lines)[0]) == sessions
     assert RIN["GAP"] == timedelta(minutes=30)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+def test_the_end_of_a_line_is_no_site_and_a_byte_order_mark_no_part_of_a_user(end):
+    whole = "7\tjapan travel\t2006-03-01 10:00:00\t\t"
+    event = RIN["read_line"](f"\ufeff{whole}{end}")
+    assert (event.user, event.site, event.act) == ("7", "", "")
+    assert RIN["read_line"](f"{whole}a.com{end}").site == "a.com"
+    heading = f"AnonID\tQuery\tQueryTime\tItemRank\tClickURL{end}"
+    lines = [heading, f"{whole}{end}", f"7\ttokyo\t2006-03-01 10:00:00\t\t{end}"]  # at one time, in their order
+    (session,), met = RIN["find_sessions"](lines)
+    assert session.queries == (("japan", "travel"), ("tokyo",)) and session.sites == ((), ())
+    assert met["broken line"] == 1 and met["clicked lines"] == 0
 
 
 # ---- the AOL log, which readers hold themselves
@@ -209,6 +229,48 @@ def test_a_list_without_the_answer_is_an_error_and_not_a_rank():
     scores = np.zeros((2, 20))
     with pytest.raises(ValueError, match="leave the case out"):
         RIN["rank_of"](scores, np.array([3, 20]))
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_not_finite_are_an_error_and_not_a_rank(wrong, task):
+    cases = task[0].take(np.flatnonzero(task[0].place < 20)[:5])
+    for scores in (np.full(cases.candidates.shape, wrong), np.zeros(cases.candidates.shape)):
+        scores[2, cases.place[2]] = wrong
+        with pytest.raises(ValueError, match="diverged"):
+            RIN["reciprocal"](scores, cases)
+    with pytest.raises(ValueError, match="diverged"):
+        RIN["rank_of"](np.array([[0.0, np.nan]]), np.array([0]))
+
+
+def test_no_mrr_is_above_100(task):
+    cases, draw = task[0].take(np.flatnonzero(task[0].place < 20)), np.random.default_rng(0)
+    for scores in (draw.normal(size=cases.candidates.shape), np.zeros(cases.candidates.shape)):
+        gained = RIN["reciprocal"](scores, cases)
+        assert (gained > 0).all() and gained.max() <= 100
+
+
+def test_a_training_that_diverges_is_an_error_and_no_best_epoch(task, monkeypatch):
+    cases, vectors, _ = task
+    held = cases.take(np.flatnonzero(cases.place < 20)[:40])
+    parts = dict.fromkeys(("train", "validation", "test"), held)
+    monkeypatch.setitem(RIN["settings"], "rate", 1e19)
+    with pytest.raises(ValueError, match="diverged"):
+        RIN["trained"](parts, vectors, 0)
+    model = RIN["RIN"](8, 4)
+    loss = lambda cases, chosen: RIN["batch_loss"](model, cases, vectors, chosen)  # noqa: E731
+    with pytest.raises(ValueError, match="epoch 1 is nan"):
+        RIN["train"](model, loss, parts, 0, 2, lambda cases: float("nan"), 0.01)
+
+
+def test_candidates_of_a_case_are_the_followers_of_its_last_query_each_once(task):
+    cases, _, number = task
+    counts, query = RIN["followers"](SESSIONS), {row: terms for terms, row in number.items()}
+    for context, ranked in zip(cases.contexts, cases.candidates.tolist(), strict=True):
+        kept = [query[row] for row in ranked if row >= 0]
+        assert kept == RIN["top_candidates"](counts, query[context[-1]]) and len(set(kept)) == len(kept)
+    answers = [s.queries[at] for s in SESSIONS for at in range(1, len(s.queries))]
+    assert [query[row] for row in cases.answers.tolist()] == answers
+    assert all(answer not in context for context, answer in zip(cases.contexts, cases.answers.tolist(), strict=True))
 
 
 @given(st.lists(st.lists(st.integers(0, 5), min_size=20, max_size=20), min_size=1, max_size=5), st.integers(0, 19))
@@ -329,7 +391,8 @@ def test_a_table_of_limited_length_counts_every_line_and_never_more_than_there_i
 
 
 def test_a_stream_is_counted_as_a_whole_or_within_its_limit(monkeypatch):
-    monkeypatch.setitem(RIN, "parts_of_stream", lambda lines: [(k, 20) for k in range(lines)])
+    monkeypatch.setitem(RIN, "parts_of_stream", lambda lines, users: [(k, users) for k in range(lines)])
+    monkeypatch.setitem(RIN["settings"], "stream_users", 20)
     whole, seconds = RIN["stream"](3)
     held, _ = RIN["stream"](3, 100)
     assert seconds > 0 and whole["lines"] == held["lines"] > 300
@@ -370,12 +433,39 @@ def test_a_query_is_the_sum_of_its_terms_and_unknown_terms_add_nothing():
 # ---- networks
 
 
-@pytest.fixture(scope="module")
-def task():
-    number = {}
-    cases = RIN["make_cases"](SESSIONS, RIN["followers"](SESSIONS), number)
+def test_the_session_is_summed_by_the_weights_of_the_equation():
     torch.manual_seed(0)
-    return cases, torch.randn(len(number), 8), number
+    encoder, steps = RIN["SessionEncoder"](6, 4), torch.randn(2, 5, 6)
+    states, summary, weights = encoder(steps)
+    for session in range(2):
+        each = states[session]
+        energy = torch.stack(
+            [encoder.query.weight[0] @ (encoder.dense.weight @ h + encoder.dense.bias).tanh() for h in each]
+        )
+        expected = energy.exp() / energy.exp().sum()
+        torch.testing.assert_close(weights[session], expected)
+        torch.testing.assert_close(summary[session], expected @ each)
+
+
+def test_the_loss_of_a_batch_is_that_of_its_cases(task):
+    cases, vectors, _ = task
+    torch.manual_seed(1)
+    model = RIN["RIN"](8, 6)
+    chosen = RIN["batches"](cases.take(np.flatnonzero(cases.place < 20)), 6)[0]
+    held = cases.take(np.flatnonzero(cases.place < 20))
+    by_hand = torch.stack([RIN["loss_by_hand"](model, held, vectors, k) for k in chosen]).mean()
+    torch.testing.assert_close(RIN["batch_loss"](model, held, vectors, chosen), by_hand, rtol=1e-4, atol=1e-4)
+
+
+def test_a_query_is_read_up_to_its_end_and_not_on_over_padding():
+    torch.manual_seed(0)
+    number = {("a", "b"): 0, ("c",): 1}
+    table, cases = RIN["term_table"](number, ["a", "b", "c"]), SimpleNamespace(contexts=[[1, 0], [1, 1]])
+    longer = torch.nn.functional.pad(table, (0, 3))
+    model = RIN["Hred"](table, 7, 6, 5)
+    state = model.read(cases, [0, 1])[0]
+    model.queries = longer
+    torch.testing.assert_close(model.read(cases, [0, 1])[0], state)
 
 
 def test_batches_hold_every_case_once_and_contexts_of_one_length(task):

@@ -16,18 +16,23 @@ from urllib.parse import unquote, urlsplit
 import axe_playwright_python
 import pytest
 import yaml
+from bs4 import BeautifulSoup, Tag
 from conftest import NO_BROWSER
 from playwright.sync_api import sync_playwright
 
-ROOT = Path(__file__).resolve().parents[1]
+from utils import ROOT
+from utils.records import claims, runs, verdicts
+from utils.site import pages as pages_of_site
+from utils.site import views
+
 PHONE = {"width": 375, "height": 800}
 LAPTOP = {"width": 1200, "height": 800}  # the narrowest window with a column on either side of the text
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-# How far to the right each verdict of a chapter reaches.
-VERDICTS = """[...document.querySelectorAll('.cell_output table.claims .badge')]
+# How far to the right each verdict of the recorded run reaches.
+VERDICTS = """[...document.querySelectorAll('.recorded-run .badge')]
   .map(badge => badge.getBoundingClientRect().right)"""
 # How far each verdict of a chapter reaches out of the box that its table scrolls in.
-BEYOND = """[...document.querySelectorAll('.cell_output table.claims .badge')]
+BEYOND = """[...document.querySelectorAll('.recorded-run .badge')]
   .map(badge => badge.getBoundingClientRect().right - badge.closest('.table-box').getBoundingClientRect().right)"""
 # How many formulas begin left of their box, where no scrolling reaches.
 CUT = """[...document.querySelectorAll('div.math')].filter(box => [...box.querySelectorAll('mjx-container, mjx-math')]
@@ -195,9 +200,14 @@ def test_every_chapter_says_how_to_cite_it_and_how_long_it_takes(site, pages):
 
 
 def test_every_module_of_the_helper_code_is_on_its_page():
-    modules = {path.relative_to(ROOT).with_suffix("") for path in (ROOT / "utils").rglob("*.py")}
+    modules = {path.relative_to(ROOT).with_suffix("") for path in (ROOT / "utils").rglob("*.py") if path.stat().st_size}
     names = {".".join(part for part in path.parts if part != "__init__") for path in modules}
-    listed = set(re.findall(r"automodule:: (\S+)", (ROOT / "api.md").read_text(encoding="utf-8")))
+    page = (ROOT / "api.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"automodule:: (\S+)", page))
+    for room in re.findall(r"\{modules\} (\S+)", page):
+        rows = pages_of_site.modules(room)
+        assert all(rows.values()), f"a module of {room} says nothing of itself"
+        listed |= set(rows)
     assert listed == names - {"utils", "utils.datasets.__main__"}
 
 
@@ -216,15 +226,145 @@ def test_pages_are_light(site, pages):
 
 
 def test_helper_archive_is_complete_and_repeatable(site, tmp_path):
-    sys.path.insert(0, str(ROOT / "_ext"))
-    import book
+    from utils.tools import archive
 
-    archive = site / "_static" / "paper-walkthroughs.zip"
-    book.write_helpers(tmp_path / "again.zip")
-    assert archive.read_bytes() == (tmp_path / "again.zip").read_bytes()
-    names = zipfile.ZipFile(archive).namelist()
-    assert {"utils/claims.py", "data/registry.csv", "data/cards.yml", "requirements.txt"} <= set(names)
+    made = site / "_static" / "paper-walkthroughs.zip"
+    archive.write(tmp_path / "again.zip")
+    assert made.read_bytes() == (tmp_path / "again.zip").read_bytes()
+    names = zipfile.ZipFile(made).namelist()
+    assert {"utils/records/claims.py", "data/registry.csv", "data/cards.yml", "requirements-chapters.txt"} <= set(names)
     assert not [name for name in names if "__pycache__" in name]
+
+
+# --- claims and recorded runs, as the pages show them ---
+
+
+def rows_of(soup: BeautifulSoup) -> dict[str, Tag]:
+    """The rows of the recorded run on a chapter's page, by claim."""
+    rows = soup.select(".recorded-run tr[id^=claim-]")
+    return {row["id"].removeprefix("claim-"): row for row in rows}
+
+
+def badge(row: Tag) -> str:
+    return row.select_one(".badge").get_text()
+
+
+@pytest.fixture(scope="module")
+def soups(site) -> dict[str, BeautifulSoup]:
+    names = [*claims.chapters(), "index"]
+    paths = {name: site / ("index.html" if name == "index" else f"chapters/{name}.html") for name in names}
+    return {name: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for name, path in paths.items()}
+
+
+def test_every_row_of_the_scoreboard_lands_on_the_row_that_it_quotes(soups):
+    seen = set()
+    for row in soups["index"].select("table.scores tbody tr"):
+        chapter, claim = re.fullmatch(r"chapters/(\w+)\.html#claim-(\S+)", row.select_one("a")["href"]).groups()
+        there = rows_of(soups[chapter])[claim]
+        assert len(soups[chapter].select(f"[id='claim-{claim}']")) == 1, f"{chapter}: two places for {claim}"
+        assert badge(row) == badge(there), f"{chapter}: {claim}"
+        shown = row.select_one("[data-label=recorded]")
+        assert shown is None or there.select_one(".measured").get_text() == shown.get_text(), f"{chapter}: {claim}"
+        seen.add((chapter, claim))
+    assert seen == {(name, claim.id) for name in claims.chapters() for claim in claims.load(name).claims}
+
+
+def test_the_overview_counts_scored_claims_only(soups):
+    for row in soups["index"].select("table.overview tbody tr"):
+        chapter = Path(row.select_one("a")["href"]).stem
+        counted = sum(int(cell.get_text()) for cell in row.select("td")[1:] if cell.get_text() != "–")
+        assert counted == sum(claim.evidence in verdicts.SCORED for claim in claims.load(chapter).claims)
+
+
+def test_every_chapter_leads_with_its_headline_claims(soups):
+    for name in claims.chapters():
+        chosen = [claim.id for claim in claims.load(name).claims if claim.headline]
+        places = soups[name].select(".headlines")
+        assert len(places) == 1, f"{name} has no headline directive, or two"
+        assert [link["href"].partition("#claim-")[2] for link in places[0].select("li > a")] == chosen
+        rows = rows_of(soups[name])
+        assert [badge(line) for line in places[0].select("li")] == [badge(rows[claim]) for claim in chosen]
+        assert list(rows)[: len(chosen)] == chosen, f"{name}: headline claims do not come first"
+
+
+def test_the_column_paper_holds_numbers_of_papers_only(soups):
+    for name in claims.chapters():
+        file = claims.load(name)
+        for claim_id, row in rows_of(soups[name]).items():
+            claim = file[claim_id]
+            if claim.evidence == "check":
+                assert row.find_parent("table")["class"] == ["checks"]
+            else:
+                said = row.select("td")[1].get_text()
+                numbers = [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", said.removesuffix(claim.unit))]
+                assert numbers == ([] if claim.paper is None else [round(claim.paper, claim.digits)])
+                assert claim.evidence != "own" or said == "–"
+
+
+def test_accepted_bounds_are_printed_and_reproduced_values_lie_within(soups):
+    held = 0
+    for name in claims.chapters():
+        file, run = claims.load(name), runs.leading(name)
+        for claim_id, row in rows_of(soups[name]).items():
+            claim = file[claim_id]
+            cells = [cell.get_text().replace("\xa0", " ") for cell in row.select("td")]
+            accepted, recorded = cells[1:3] if claim.evidence == "check" else cells[2:4]
+            assert accepted == claim.accepted()
+            if row.select_one(".badge-reproduced"):
+                shown = float(re.search(r"(?:by |slope )?(-?\d+\.?\d*)(?! of)", recorded)[1])
+                if claim.kind == "ordering":
+                    shown = float(re.findall(r"[-+]?\d+\.\d+|[-+]\d+", recorded)[0])
+                last = 0.5 * 10**-claim.digits  # what rounding may move
+                assert claim.band[0] - last <= shown <= claim.band[1] + last, f"{name}: {claim_id}"
+                assert claim.band[0] - 1e-9 <= claim.summary(run.records[claim_id]) <= claim.band[1] + 1e-9
+                held += 1
+    assert held > 100
+
+
+def test_only_stale_records_are_called_stale(soups):
+    for name in claims.chapters():
+        run = runs.leading(name)
+        marks = soups[name].select(".stale")
+        assert bool(marks) == bool(run.stale), f"{name}: {run.stale}"
+        assert run.stale or "Made by the code as it stands." in soups[name].select_one(".provenance").get_text()
+    old = {row.td.get_text() for row in soups["index"].select("table.scores tbody tr") if row.select(".stale")}
+    assert old == {claims.load(name).title for name in claims.chapters() if runs.leading(name).stale}
+
+
+def test_late_claims_carry_their_date(soups):
+    for name in claims.chapters():
+        file = claims.load(name)
+        for claim_id, row in rows_of(soups[name]).items():
+            mark = row.select_one(".after")
+            assert (mark and mark.get_text()) == (file[claim_id].after and f"† {file[claim_id].after}")
+
+
+@pytest.mark.parametrize(
+    ("evidence", "verdict", "words"),
+    [
+        ("paper", "reproduced", "reproduced"),
+        ("second-hand", "not reproduced", "not reproduced"),
+        ("own", "reproduced", "holds"),
+        ("own", "not reproduced", "does not hold"),
+        ("relocated", "close", "close here"),
+        ("relocated", "not reproduced", "does not hold here"),
+        ("check", "reproduced", "passed"),
+        ("check", "close", "failed"),
+        ("own", "undecided", "undecided"),
+        ("check", "not run", "not run"),
+    ],
+)
+def test_the_words_of_a_verdict_follow_the_evidence(evidence, verdict, words):
+    found = views.badge(evidence, verdict)
+    assert found.words == words
+    assert found.sign == {"failed": "✗"}.get(words, views.SIGNS[verdict])
+
+
+def test_what_templates_fill_in_is_escaped():
+    claim = claims.load("gcn").claims[0].model_copy(update={"statement": "<b>a & b</b>", "unit": '"<i>"'})
+    page = {"file": None, "run": None, "page": ""}
+    made = views.markup("recorded", scored=[views.row(claim, {})], checks=[], kinds=["paper"], **page)
+    assert "&lt;b&gt;a &amp; b&lt;/b&gt;" in made and "<i>&#34;" not in made and "&lt;i&gt;" in made
 
 
 def test_no_page_asks_another_host(visits, address):
@@ -280,15 +420,17 @@ def test_formulas_begin_where_scrolling_reaches(visits):
 def test_the_scoreboard_shows_the_claims_one_chooses(browser, address):
     page = browser.new_page()
     page.goto(address + "index.html", wait_until="networkidle")
-    table = page.locator("table[data-choices='0 2']")
+    table = page.locator("table[data-choices='0 2 3']")
     total = table.locator("tbody tr").count()
-    chapter, verdict = page.locator(".choices select").all()
+    chapter, evidence, verdict = page.locator(".choices select").all()
     verdict.select_option(label="✗ not reproduced")
-    found = table.locator("tbody tr:visible td:nth-child(3)").all_inner_texts()
+    found = table.locator("tbody tr:visible td:nth-child(4)").all_inner_texts()
     assert 0 < len(found) < total and set(found) == {"✗ not reproduced"}
     chapter.select_option(label="Graph convolutional networks")
     assert set(table.locator("tbody tr:visible td:first-child").all_inner_texts()) == {"Graph convolutional networks"}
-    for select in (chapter, verdict):
+    evidence.select_option("own")
+    assert table.locator("tbody tr:visible").count() == 0  # an expectation holds or does not; papers are reproduced
+    for select in (chapter, evidence, verdict):
         select.select_option("")
     assert table.locator("tbody tr:visible").count() == total
     assert page.locator(".choices [role=status]").inner_text() == f"{total} of {total} shown"
@@ -298,7 +440,7 @@ def test_the_scoreboard_shows_the_claims_one_chooses(browser, address):
 def test_scoreboard_sorts(browser, address):
     page = browser.new_page()
     page.goto(address + "index.html", wait_until="networkidle")
-    table = page.locator("table.sortable").last
+    table = page.locator("table.scores").first
     claims = functools.partial(table.locator("tbody td:nth-child(2)").all_inner_texts)
     head = table.locator("thead th").nth(1)
     before = claims()

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from utils import ROOT
-
-from utils.records import claims, sources
-
-sys.path.insert(0, str(ROOT / "_ext"))
-
-import symbols  # noqa: E402
+from utils.records import claims
+from utils.site import symbols
 
 PAGE = (ROOT / "symbols.md").read_text(encoding="utf-8")
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-from utils.tools import definitions
-from utils.tools import exercises
 import networkx as nx
 import numpy as np
 import pytest
@@ -16,6 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from utils.notebook import dgl_compat
+from utils.tools import definitions, exercises
 
 CHAPTER = definitions.of_chapter("transformers_are_gnns")
 edges_where, attend = CHAPTER["edges_where"], CHAPTER["attend"]
@@ -216,6 +215,32 @@ def test_the_learning_rate_rises_then_falls_and_never_leaves_its_bounds():
     assert max(rates) == 1 == rates[19] and min(rates) > 0
     assert rates[:20] == sorted(rates[:20]) and rates[20:] == sorted(rates[20:], reverse=True)
     assert CHAPTER["learning_rate"](1, 100, 0) == 1
+
+
+def test_reviews_do_not_hear_the_padding_and_drop_nothing_in_evaluation():
+    torch.manual_seed(0)
+    model = CHAPTER["ReviewNetwork"]()
+    model.embedding = nn.Embedding(20, 32)
+    model = model.cpu().eval()
+    words, hears = torch.randint(1, 20, (1, 6)), CHAPTER["complete"](6)[None, None]
+    padded = F.pad(words, (0, 5)), F.pad(hears, (0, 5, 0, 5))
+    torch.testing.assert_close(model(*padded), model(words, hears), atol=1e-5, rtol=0)
+    torch.testing.assert_close(model(words, hears), model(words, hears), atol=0, rtol=0)
+    assert not torch.equal(model.train()(words, hears), model(words, hears))
+
+
+def test_scores_of_masked_attention_are_divided_by_the_root_of_the_width():
+    queries, keys = torch.randn(2, 1, 2, 5, 16)
+    expected = torch.einsum("bhid,bhjd->bhij", queries, keys) / 4
+    torch.testing.assert_close(CHAPTER["MaskedAttention"](32, 2).scores(queries, keys), expected, atol=1e-5, rtol=0)
+
+
+def test_a_warm_up_takes_at_most_half_of_the_steps():
+    model = CHAPTER["WordNetwork"](10, 10, 8, layers=1).cpu()
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    losses = CHAPTER["fit"](model, CHAPTER["copy_from"](2, 8), CHAPTER["window"](8, 2), 2, warm=40)
+    assert len(losses) == 2
+    assert any(not torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
 
 
 def test_the_clamped_softmax_is_a_softmax_of_small_scores_only():

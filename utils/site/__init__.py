@@ -1,0 +1,14 @@
+"""The parts of the site, as one Sphinx extension: scoreboard, recorded runs in chapters, map of ideas, and more."""
+
+from __future__ import annotations
+
+from sphinx.application import Sphinx
+
+PARTS = ("recorded", "scoreboard", "pages", "ideas", "symbols", "benchmarks", "assets")
+
+
+def setup(app: Sphinx) -> dict:
+    """Load every part."""
+    for part in PARTS:
+        app.setup_extension(f"utils.site.{part}")
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

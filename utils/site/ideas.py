@@ -1,18 +1,21 @@
 """The map of ideas on the front page: a box for each chapter, an arrow from what it grew out of."""
 
-import html
+from __future__ import annotations
 
 import yaml
-from book import ROOT
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+from utils import ROOT
+from utils.site import views
 
 WIDTH, HEIGHT = 150, 44  # of a box
 STEP = (174, 96)  # from box to box, along and down
 
 
 def corner(at: list[int]) -> tuple[int, int]:
+    """The upper left corner of a box."""
     return at[0] * STEP[0] + 4, at[1] * STEP[1] + 4
 
 
@@ -34,36 +37,27 @@ def arrow(start: list[int], end: list[int]) -> str:
 def ideas_html(ideas: list[dict]) -> str:
     """The map as one SVG whose boxes are links; chapters that do not exist are left out."""
     here = {idea["chapter"]: idea for idea in ideas if (ROOT / f"chapters/{idea['chapter']}.ipynb").exists()}
-    lines = [
+    paths = [
         arrow(here[name]["at"], idea["at"]) for idea in here.values() for name in idea.get("from", []) if name in here
     ]
-    boxes = []
-    for name, idea in here.items():
-        x, y = corner(idea["at"])
-        boxes.append(
-            f'<a href="chapters/{name}.html"><rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="8"/>'
-            f'<text x="{x + WIDTH / 2}" y="{y + 19}">{html.escape(idea["label"])}</text>'
-            f'<text class="year" x="{x + WIDTH / 2}" y="{y + 35}">{idea["year"]}</text></a>'
-        )
+    boxes = [(name, *corner(idea["at"]), idea["label"], idea["year"]) for name, idea in here.items()]
     columns, rows = (max(idea["at"][axis] for idea in here.values()) for axis in (0, 1))
-    width, height = columns * STEP[0] + WIDTH + 8, rows * STEP[1] + HEIGHT + 8
-    paths = "".join(f'<path d="{line}" marker-end="url(#head)"/>' for line in lines)
-    return (
-        '<div class="table-box" tabindex="0" role="region" aria-label="Map of the chapters">'
-        f'<svg class="ideas" viewBox="0 0 {width} {height}" role="group" aria-label="How the ideas descend">'
-        '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-        f'<path d="M0 0 L8 4 L0 8 z"/></marker></defs>{paths}{"".join(boxes)}</svg></div>'
-    )
+    size = columns * STEP[0] + WIDTH + 8, rows * STEP[1] + HEIGHT + 8
+    return views.markup("ideas", boxes=boxes, paths=paths, size=size, box=(WIDTH, HEIGHT))
 
 
 class Ideas(SphinxDirective):
     """The map of ideas, from data/ideas.yml."""
 
     def run(self) -> list[nodes.Node]:
-        ideas = yaml.safe_load((ROOT / "data/ideas.yml").read_text(encoding="utf-8"))
+        """The map."""
+        path = ROOT / "data/ideas.yml"
+        self.env.note_dependency(str(path))
+        ideas = yaml.safe_load(path.read_text(encoding="utf-8"))
         return [nodes.raw("", ideas_html(ideas), format="html")]
 
 
 def setup(app: Sphinx) -> dict:
+    """Register the directive."""
     app.add_directive("ideas", Ideas)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

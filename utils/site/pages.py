@@ -1,16 +1,26 @@
-"""What the site adds to every chapter: links to the glossary, how to cite it; and a table of running times."""
+"""What the site adds to every chapter: links to the glossary, how to run and to cite it; and tables of facts.
 
+The tables: running times of the recorded runs, cards of the data sets, licences of packages.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
 import re
 
-from book import ROOT, link, recorded_runs, table, text
+import yaml
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from utils import claims
+from utils import ROOT
+from utils.datasets import cards
+from utils.records import claims, runs
+from utils.records.runs import Run
+from utils.site import views
 
 UNTOUCHED = (nodes.reference, nodes.literal, nodes.math, nodes.title, nodes.table, nodes.raw)
-GIB = 2**30
 
 
 def glossary() -> dict[str, str]:
@@ -21,6 +31,7 @@ def glossary() -> dict[str, str]:
 
 
 def anchor(term: str) -> str:
+    """The id of a term's row."""
     return f"term-{nodes.make_id(term)}"
 
 
@@ -74,32 +85,45 @@ def let_keyboards_scroll(doctree: nodes.document) -> None:
             output.children = [nodes.Text(SCROLLS.sub('<div tabindex="0" ', output.astext()))]
 
 
+def recorded_runs(chapter: str) -> list[Run]:
+    """The recorded runs of a chapter, the full one first."""
+    return [run for profile in ("full", "quick") if (run := runs.load(chapter, profile))]
+
+
 def cite_box(app: Sphinx, chapter: str, docname: str) -> nodes.raw:
     """A folded BibTeX entry of the chapter, and where its paper stands."""
-    file = claims.load(chapter)
+    title = views.file_of(chapter).title
     entry = {
         "author": "{The Paper Walkthroughs authors}",
-        "title": file.title,
+        "title": title,
         "howpublished": "Paper Walkthroughs",
         "url": app.config.html_theme_options.get("repository_url", ""),
-        "year": max((run["provenance"]["date"][:4] for run in recorded_runs(chapter)), default=""),
+        "year": max((run.provenance.date[:4] for run in recorded_runs(chapter)), default=""),
     }
     key = f"paperwalkthroughs-{chapter.replace('_', '-')}"
     lines = "\n".join(f"  {name:12} = {{{value}}}," for name, value in entry.items() if value)
-    papers = link(app.builder.get_relative_uri(docname, "bibliography"), "the bibliography")
-    box = (
-        '<details class="cite"><summary>Cite this chapter</summary>'
-        f"<pre>@misc{{{key},\n{text(lines)}\n}}</pre><p>Please cite the paper as well: see {papers}.</p></details>"
-    )
-    return nodes.raw("", box, format="html")
+    papers = app.builder.get_relative_uri(docname, "bibliography")
+    return views.raw("cite", entry=f"@misc{{{key},\n{lines}\n}}", papers=papers)
+
+
+def note_how_to_run(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """While the book has no public address, chapters say how to open them in Colab."""
+    if app.config.html_theme_options.get("repository_url"):
+        return
+    title = next(doctree.findall(nodes.title))
+    running = app.builder.get_relative_uri(docname, "running")
+    source = app.builder.get_relative_uri(docname, "index").replace("index.html", f"_sources/{docname}.ipynb")
+    title.parent.insert(title.parent.index(title) + 1, views.raw("how_to_run", running=running, source=source))
 
 
 def finish_page(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """All additions to a page."""
     if docname == "glossary":
         name_terms(doctree)
     if docname.startswith("chapters/"):
         link_terms(app, doctree, docname)
         let_keyboards_scroll(doctree)
+        note_how_to_run(app, doctree, docname)
         first = next(doctree.findall(nodes.section))
         first += cite_box(app, docname.removeprefix("chapters/"), docname)
 
@@ -115,29 +139,76 @@ class RunTimes(SphinxDirective):
     """How long the recorded run of each chapter took, and the memory that it needed."""
 
     def run(self) -> list[nodes.Node]:
-        runs = [run for chapter in claims.chapters() for run in recorded_runs(chapter)]
-        longest = max((run["provenance"]["wall_seconds"] for run in runs), default=1)
-        rows = []
-        for run in runs:
-            made = run["provenance"]
-            seconds, memory, device = made["wall_seconds"], made["peak_memory_bytes"] / GIB, made["device"]
-            title = link(f"chapters/{run['chapter']}.html", claims.load(run["chapter"]).title)
-            bar = f'<span class="bar" style="width: {6 * seconds / longest:.2f}rem"></span>'
-            cells = [
-                f"<td>{title}</td>",
-                f"<td>{run['profile']}</td>",
-                f'<td data-sort="{seconds}">{bar}&nbsp;{seconds / 60:.1f}</td>',
-                f'<td data-sort="{memory}">{memory:.1f}</td>',
-                f'<td title="{text(device)}">{text(device.split(",")[0])}</td>',
-                f"<td>{made['date']}</td>",
-            ]
-            rows.append(f"<tr>{''.join(cells)}</tr>")
-        columns = ["Chapter", "Profile", "Minutes", "Memory, GiB", "Device", "Date"]
-        return [nodes.raw("", table("Running times", columns, rows), format="html")]
+        """The table."""
+        for chapter in claims.chapters():
+            for profile in ("full", "quick"):
+                self.env.note_dependency(str(runs.FOLDER / f"{chapter}.{profile}.json"))
+        made = [run for chapter in claims.chapters() for run in recorded_runs(chapter)]
+        longest = max((run.provenance.wall_seconds for run in made), default=1)
+        titles = {run.chapter: views.file_of(run.chapter).title for run in made}
+        return [views.raw("run_times", runs=made, longest=longest, titles=titles)]
+
+
+class DatasetCards(SphinxDirective):
+    """One section for each card in data/cards.yml."""
+
+    def run(self) -> list[nodes.Node]:
+        """The sections."""
+        path = ROOT / "data/cards.yml"
+        self.env.note_dependency(str(path))
+        sections = []
+        for name in yaml.safe_load(path.read_text(encoding="utf-8")):
+            card = cards.card(name)
+            section = nodes.section(ids=[f"data-{nodes.make_id(name)}"], names=[])
+            section += nodes.title(text=card.title)
+            section += nodes.raw("", card._repr_html_(), format="html")
+            sections.append(section)
+        return sections
+
+
+class Licences(SphinxDirective):
+    """The licences of the packages that the book installs by name, from data/licences.csv."""
+
+    def run(self) -> list[nodes.Node]:
+        """The table."""
+        path = ROOT / "data/licences.csv"
+        self.env.note_dependency(str(path))
+        with path.open(encoding="utf-8", newline="") as file:
+            head, *lines = csv.reader(file)
+        return [views.raw("licences", head=[name.capitalize() for name in head], lines=lines)]
+
+
+def modules(room: str) -> dict[str, str]:
+    """The modules of a room of `utils` and what each says of itself first; nothing is imported."""
+    found = {}
+    for path in sorted((ROOT / "utils" / room).rglob("*.py")):
+        source = path.read_text(encoding="utf-8")
+        if not source:
+            continue  # only makes a package of its folder
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        said = ast.get_docstring(ast.parse(source)) or source.partition("\n")[0].lstrip("# ")
+        found[".".join(part for part in parts if part != "__init__")] = said.partition("\n\n")[0].replace("\n", " ")
+    return found
+
+
+class Modules(SphinxDirective):
+    """The modules of a room of `utils`, a line each."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """The table."""
+        for path in (ROOT / "utils" / self.arguments[0]).rglob("*.py"):
+            self.env.note_dependency(str(path))
+        return [views.raw("modules", room=self.arguments[0], modules=modules(self.arguments[0]))]
 
 
 def setup(app: Sphinx) -> dict:
+    """Register the directives and connect the additions."""
     app.add_directive("run-times", RunTimes)
+    app.add_directive("dataset-cards", DatasetCards)
+    app.add_directive("licences", Licences)
+    app.add_directive("modules", Modules)
     app.connect("doctree-resolved", finish_page)
     app.connect("html-page-context", mend_citations)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,12 +1,15 @@
 """Places to link to at the numbered equations of chapters, and the links of the index of symbols."""
 
+from __future__ import annotations
+
 import functools
 import re
 
 from docutils import nodes
 from sphinx.application import Sphinx
 
-from utils import claims, notebooks
+from utils.records import claims, sources
+from utils.site import views
 
 NUMBER = re.compile(r"\\tag\{(\d+)\}")
 FORMULA = re.compile(r"\$\$(.*?)\$\$", re.S)
@@ -17,7 +20,7 @@ PLACE = re.compile(r"(\w+) \((\d+)\)")
 @functools.cache
 def equations(chapter: str) -> dict[int, str]:
     """The numbered equations of a chapter, in LaTeX."""
-    prose = "\n".join(cell["source"] for cell in notebooks.cells(notebooks.path_of(chapter), "markdown"))
+    prose = "\n".join(cell["source"] for cell in sources.cells(sources.path_of(chapter), "markdown"))
     return {int(NUMBER.search(formula)[1]): formula for formula in FORMULA.findall(prose) if NUMBER.search(formula)}
 
 
@@ -69,13 +72,14 @@ def link_places(app: Sphinx, doctree: nodes.document, docname: str) -> None:
             target = f"{app.builder.get_relative_uri(docname, f'chapters/{chapter}')}#eq-{number}"
             if paragraph.children:
                 paragraph += nodes.Text(", ")
-            title = claims.load(chapter).title
+            title = views.file_of(chapter).title
             label = f"({number})" if chapter == before else f"{title} ({number})"
             paragraph += nodes.reference("", label, internal=True, refuri=target, reftitle=f"{title}, eq. ({number})")
             before = chapter
 
 
 def finish_page(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Ids in chapters, links in the index."""
     if docname.startswith("chapters/"):
         name_equations(doctree)
     if docname == "symbols":
@@ -83,5 +87,6 @@ def finish_page(app: Sphinx, doctree: nodes.document, docname: str) -> None:
 
 
 def setup(app: Sphinx) -> dict:
+    """Connect both."""
     app.connect("doctree-resolved", finish_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

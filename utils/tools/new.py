@@ -1,118 +1,118 @@
-"""Starts a chapter: a notebook with the sections that every chapter has, its claims file, its place in _toc.yml.
+"""Start a chapter: python -m utils.tools.new name [part]; of a chapter that is there, say what is left to do.
 
-Usage: python .ci/new_chapter.py name
-
-What has to be written is marked WRITE; the tests list the marks that are left.
+A new chapter has a notebook with the sections that every chapter has, a claims file, and a place in _toc.yml, at the
+end of the part that is named, or of the last part before the pages about the book. What has to be written is marked
+WRITE. Everything that is missing after that is printed with the file to edit.
 """
+
+from __future__ import annotations
 
 import json
 import re
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from repository import ROOT, start_cell  # noqa: E402
+from utils import ROOT
+from utils.tools.repository import is_start_cell, start_cell
 
-LAST_PART = "  - caption: About the book"
-
-# Cells of the notebook: "code" or "markdown", tags, source.
-CELLS = [
-    (
-        "markdown",
-        [],
-        "# WRITE: title of the chapter\n\nWRITE: two sentences on what the paper found\n\n| | |\n|---|---|\n"
-        "| **Paper** | WRITE: authors, title with link, year |\n| **Data** | WRITE: data sets |\n"
-        "| **Framework** | WRITE: framework |\n| **Reading and running** | WRITE: minutes to read, minutes to run |\n"
-        "| **Terms** | WRITE: key terms, in English and Chinese |",
-    ),
-    ("code", ["remove-cell"], "START"),
-    ("code", ["hide-input"], "import torch\n\nfrom utils import datasets, plots, run"),
-    (
-        "code",
-        [],
-        'chapter = run.start("NAME")\nDEVICE = run.device()\nsettings = {"quick": {}, "full": {}}[chapter.profile]',
-    ),
-    (
-        "markdown",
-        [],
-        "## The idea in one picture\n\nWRITE: the picture, drawn by code, and its alternative text",
-    ),
-    ("markdown", [], "## Data\n\nWRITE: what the data is, and a look at real samples"),
-    ("code", [], 'datasets.card("WRITE: name of the data set")'),
-    ("markdown", [], "## The model\n\nWRITE: the first equation\n\n$$ y = f(x) \\tag{1} $$"),
-    ("code", [], "# WRITE: the code that is eq. (1)"),
-    (
-        "code",
-        ["nbval-check-output"],
-        '# WRITE: a check of eq. (1) against other code\nprint("eq. (1) and the library agree to 1e-6:", False)',
-    ),
-    ("markdown", [], "## Results\n\nWRITE: training, chapter.record() for each claim and its controls"),
-    ("markdown", [], "## What the paper left out\n\n> **WRITE: a finding.** WRITE: what was tried and seen"),
-    ("markdown", [], "## Paper against measurement"),
-    ("code", [], "chapter.table()"),
-    ("markdown", [], "### The recorded full run"),
-    ("code", [], 'chapter.recorded("full")'),
-    ("code", [], "chapter.finish()"),
-    (
-        "markdown",
-        [],
-        "## Exercises\n\n1. WRITE: a line to change and what to look at\n\n   <details><summary>A solution</summary>\n"
-        "\n   ```python\n   WRITE\n   ```\n\n   </details>\n\n## References\n\n- WRITE: the paper",
-    ),
-]
-
-CLAIMS = """\
-# The claims of this chapter. The fields are explained in data/claims.schema.json.
-chapter: NAME
-title: "WRITE: a short title"
-paper: "WRITE: key of the paper in references.bib"
-data: []
-claims:
-  - id: headline
-    statement: "WRITE: what the paper says, in one sentence"
-    paper: 0.0
-    source: "WRITE: table, row, column"
-    read: unverified
-    protocol: {split: "WRITE", seeds: "WRITE", metric: "WRITE", selection: "WRITE"}
-    kind: interval
-    tolerance: 0.0
-    reason: "WRITE: why the band is as wide as it is"
-    headline: true
-    controls:
-      - {id: without, statement: "WRITE: the same run with the idea taken out"}
-    expected: {quick: not run, full: not run}
-"""
+HERE = Path(__file__).resolve().parent
+ABOUT = "About the book"
+PART = re.compile(r"^  - caption: (.+)$", re.M)
+MARK = re.compile(r"\bWRITE\b:? ?[^\\|\"]*")
+LONGEST_NAME = 40
+FEWEST_TERMS = 5
 
 
-def notebook(name: str, start: str) -> dict:
-    """The notebook of a new chapter as a JSON object (nbformat 4.5)."""
-    cells = []
-    for number, (kind, tags, source) in enumerate(CELLS):
-        text = start if source == "START" else source.replace("NAME", name)
-        cell = {"cell_type": kind, "id": f"new-{number:02d}", "metadata": {"tags": tags} if tags else {}}
-        cell["source"] = text.splitlines(keepends=True)
-        cells.append(cell | ({"execution_count": None, "outputs": []} if kind == "code" else {}))
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+def notebook(name: str, root: Path = ROOT) -> str:
+    """The text of a new chapter's notebook."""
+    content = json.loads((HERE / "template.ipynb").read_text(encoding="utf-8").replace("NAME", name))
+    for cell in content["cells"]:
+        if "".join(cell["source"]) == "# START":
+            cell["source"] = start_cell(root).splitlines(keepends=True)
+    if sum(map(is_start_cell, content["cells"])) != 1:
+        raise ValueError("template.ipynb needs one cell # START")
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-def create(name: str, root: Path = ROOT) -> list[Path]:
-    """Write the three files; their paths. Exits with a line when the name is malformed or taken."""
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        sys.exit(f"CHAPTER is {name!r} but must be small letters, digits and _, as in: make new CHAPTER=deep_sets")
+def entered(contents: str, name: str, part: str) -> str:
+    """The text of _toc.yml with the chapter at the end of a part. Exits with a line that lists the parts."""
+    parts = PART.findall(contents)
+    own = parts[: parts.index(ABOUT)] if ABOUT in parts else parts
+    if not own or (part and part not in own):
+        sys.exit(f"_toc.yml has no part {part!r} for chapters; the parts are {', '.join(own)}")
+    at = [match.end() for match in PART.finditer(contents)][parts.index(part or own[-1])]
+    following = PART.search(contents, at)
+    end = following.start() if following else len(contents)
+    return f"{contents[:end].rstrip()}\n      - file: chapters/{name}\n{contents[end:]}"
+
+
+def create(name: str, part: str = "", root: Path = ROOT) -> list[Path]:
+    """Write the three files; their paths. Exits with a line for a name that is malformed or taken, or no such part."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or len(name) > LONGEST_NAME:
+        shown = repr(name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + "...")
+        sys.exit(
+            f"CHAPTER is {shown} but must be small letters, digits and _, at most {LONGEST_NAME}, "
+            "as in: make new CHAPTER=deep_sets"
+        )
     page, claims, contents = root / f"chapters/{name}.ipynb", root / f"data/claims/{name}.yml", root / "_toc.yml"
     if page.exists() or claims.exists():
         sys.exit(f"there is a chapter {name} already")
-    before, mark, after = contents.read_text(encoding="utf-8").partition(LAST_PART)
-    if not mark:
-        sys.exit(f"_toc.yml has no line {LAST_PART!r}")
-    page.write_text(json.dumps(notebook(name, start_cell(root)), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    claims.write_text(CLAIMS.replace("NAME", name), encoding="utf-8")
-    contents.write_text(f"{before}      - file: chapters/{name}\n{mark}{after}", encoding="utf-8")
+    listed = entered(contents.read_text(encoding="utf-8"), name, part)
+    page.write_text(notebook(name, root), encoding="utf-8")
+    claims.write_text((HERE / "template.yml").read_text(encoding="utf-8").replace("NAME", name), encoding="utf-8")
+    contents.write_text(listed, encoding="utf-8")
     return [page, claims, contents]
 
 
+def left_to_write(root: Path = ROOT, chapter: str = "*") -> list[str]:
+    """The marks WRITE in chapters and claims, as `file: WRITE: what is missing`."""
+    files = sorted([*root.glob(f"chapters/{chapter}.ipynb"), *root.glob(f"data/claims/{chapter}.yml")])
+    marks = [(path, mark) for path in files for mark in MARK.findall(path.read_text(encoding="utf-8"))]
+    return [f"{path.relative_to(root).as_posix()}: {mark.strip()}" for path, mark in marks]
+
+
+def remaining(name: str, root: Path = ROOT) -> list[str]:
+    """What a chapter still lacks, each with the file to edit: its marks, and its place in what chapters share."""
+
+    def text(path: str) -> str:
+        file = root / path
+        return file.read_text(encoding="utf-8") if file.exists() else ""
+
+    found = left_to_write(root, name)
+    page, claims = text(f"chapters/{name}.ipynb"), text(f"data/claims/{name}.yml")
+    if f"chapters/{name}\n" not in text("_toc.yml"):
+        found.append(f"_toc.yml: the line `- file: chapters/{name}` in one of the parts")
+    if not re.search(rf"chapter: {name}\b", text("data/ideas.yml")):
+        found.append(f"data/ideas.yml: a line for {name}: its label, year and place on the map of ideas")
+    if not re.search(rf"\b{name} \(", text("symbols.md")):
+        found.append(f"symbols.md: the letters of its equations, as in `{name} (1)`")
+    terms = re.findall(r"^\| (\w.+?) \|.*\|$", text("glossary.md"), re.M)[1:]
+    used = [term for term in terms if re.search(rf"\b{re.escape(term)}", page, re.I)]
+    if len(used) < FEWEST_TERMS:
+        found.append(f"glossary.md: its terms; the chapter mentions {len(used)} of those, at least {FEWEST_TERMS}")
+    key = re.search(r"^paper: *[\"']?([^\"'\n]*)", claims, re.M)
+    if not key or f"{{{key[1].strip()}," not in text("references.bib"):
+        found.append("references.bib: the paper, under the key that the claims file names")
+    tests = [path for path in root.glob("tests/test_*.py") if f'"{name}"' in path.read_text(encoding="utf-8")]
+    if not tests:
+        found.append(f"tests/test_{name}.py: tests of its definitions, defects that they notice, and its exercises")
+    for profile in ("quick", "full"):
+        if not (root / f"data/results/{name}.{profile}.json").exists():
+            found.append(f"data/results/{name}.{profile}.json: make run CHAPTER={name} PROFILE={profile} writes it")
+    return found
+
+
+def main() -> None:
+    name, part = (sys.argv[1:] + ["", ""])[:2]
+    if not (ROOT / f"chapters/{name}.ipynb").exists() or not name:
+        for path in create(name, part):
+            print(f"wrote {path.relative_to(ROOT).as_posix()}")
+    print("left to do:")
+    for line in remaining(name) or ["nothing"]:
+        print(f"  {line}")
+    print("For a data set that is new: data/registry.csv, data/cards.yml and a loader in utils/datasets.")
+    print(f"`make new CHAPTER={name}` lists what is left then; `make format test book` checks all of it.")
+
+
 if __name__ == "__main__":
-    for path in create(sys.argv[1] if len(sys.argv) > 1 else ""):
-        print(path.relative_to(ROOT))
-    print("Replace every mark WRITE; make test lists what is left.")
+    main()

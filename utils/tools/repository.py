@@ -1,15 +1,19 @@
-"""Writes the public address of the book into _config.yml and into the start cell of every chapter.
+"""Write the public address of the book into _config.yml and into the start cell of every chapter.
 
-Usage: python .ci/repository.py owner/name
+Usage: python -m utils.tools.repository owner/name
 """
+
+from __future__ import annotations
 
 import json
 import re
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-START = ".ci/start_cell.py"
+from utils import ROOT
+from utils.records import sources
+
+START = "utils/tools/start_cell.py"
 
 
 def configured(config: str, name: str) -> str:
@@ -26,7 +30,8 @@ def start_cell(root: Path = ROOT) -> str:
 
 
 def is_start_cell(cell: dict) -> bool:
-    return cell["cell_type"] == "code" and any(line.startswith("REPOSITORY =") for line in cell["source"])
+    """Whether a cell of a notebook makes the helper code importable."""
+    return cell["cell_type"] == "code" and sources.is_start_cell("".join(cell["source"]))
 
 
 def write_start_cell(notebook: Path, source: str) -> None:
@@ -34,12 +39,13 @@ def write_start_cell(notebook: Path, source: str) -> None:
     content = json.loads(notebook.read_text(encoding="utf-8"))
     cells = [cell for cell in content["cells"] if is_start_cell(cell)]
     if len(cells) != 1:
-        sys.exit(f"{notebook.name}: {len(cells)} cells have a line REPOSITORY = ..., expected one")
+        sys.exit(f"{notebook.name}: {len(cells)} cells have a line {sources.START} ..., expected one")
     cells[0]["source"] = source.splitlines(keepends=True)
     notebook.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def set_repository(name: str, root: Path = ROOT) -> None:
+    """Write the address. Exits with a line when the name is malformed."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+", name):
         sys.exit(f"NAME is {name!r} but must be owner/name, as in: make repository NAME=ada/walkthroughs")
     source = re.sub(r'^REPOSITORY = ".*"$', f'REPOSITORY = "{name}"', start_cell(root), flags=re.M)
