@@ -7,14 +7,14 @@ import math
 from collections import Counter
 from types import SimpleNamespace
 
-from utils.tools import definitions
-from utils.tools import exercises
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+
+from utils.tools import definitions, exercises
 
 CHAPTER = definitions.of_chapter("char_rnn_lyrics")
 CHAPTER["DEVICE"] = "cpu"
@@ -135,6 +135,50 @@ def test_training_carries_the_state_and_forgets_it_when_told():
     with_memory, without = model_of(2, width=16), model_of(2, width=16)
     assert CHAPTER["train"](with_memory, ids, 40_000, rows=4, length=16)[-10:].mean() < 0.1
     assert CHAPTER["train"](without, ids, 40_000, rows=4, length=16, forget=True)[-10:].mean() > 0.6
+
+
+@pytest.mark.parametrize("forget", [False, True])
+def test_each_step_begins_in_the_state_that_the_last_one_left(forget):
+    model, given, left = model_of(), [], []
+    forward = model.forward
+
+    def noting(ids, state=None):
+        logits, after = forward(ids, state)
+        given.append(state)
+        left.append(after)
+        return logits, after
+
+    model.forward = noting
+    step = CHAPTER["Step"](model, 3, forget=forget)
+    for _ in range(3):
+        step(*(torch.randint(12, (5, 2)) for _ in range(2)))
+    if forget:
+        assert given == [None] * 3
+        return
+    assert given[0] is None
+    for begun, ended in zip(given[1:], left[:-1], strict=True):
+        assert all(torch.equal(a, b) and not a.requires_grad for a, b in zip(begun, ended, strict=True))
+
+
+def test_nothing_is_dropped_where_losses_are_measured():
+    model, ids = model_of(layers=2, dropout=0.5).train(), torch.randint(12, (41,))
+    np.testing.assert_array_equal(CHAPTER["each_nats"](model, ids, rows=2), CHAPTER["each_nats"](model, ids, rows=2))
+
+
+def test_the_network_reads_no_held_out_text():
+    chapter = definitions.of_chapter("char_rnn_lyrics")
+    read = []
+    chapter.update(
+        DEVICE="cpu",
+        letters=chapter["Alphabet"](PLAY),
+        ids=torch.zeros(90, dtype=torch.long),
+        learning=torch.zeros(80, dtype=torch.long),
+        held_out=torch.zeros(10, dtype=torch.long),
+        train=lambda model, ids, *rest, **how: read.append(len(ids)),
+        each_nats=lambda model, ids: len(ids),
+    )
+    _, _, tested = chapter["learn_plays"]({"network": {"width": 8}, "read": 300, "rate": 1e-2}, 0)
+    assert read == [80] and tested == 10
 
 
 @pytest.mark.parametrize("forget", [False, True])
@@ -308,6 +352,9 @@ def test_correlations_are_numpys_and_a_planted_cell_is_found():
     np.testing.assert_allclose(found, [np.corrcoef(v, wanted)[0, 1] for v in values.T])
     cell, r = CHAPTER["best_cells"](values, {"x": wanted})["x"]
     assert cell == 3 and r < -0.9
+    values[200:, 3] = rng.normal(size=200)  # on the half that is not searched it knows nothing
+    cell, r = CHAPTER["best_cells"](values, {"x": wanted})["x"]
+    assert cell == 3 and abs(r) < 0.3
 
 
 def test_coloured_text_is_escaped_and_asks_nothing_of_the_network():

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from utils.tools import definitions
-from utils.tools import exercises
 import numpy as np
 import pytest
 import torch
@@ -13,7 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from utils.tools import definitions, exercises
+
 CHAPTER = definitions.of_chapter("gates_and_depth")
+CHAPTER["DEVICE"] = "cpu"
 SIZE = st.integers(1, 6)
 
 
@@ -56,6 +57,32 @@ def test_networks_of_a_batch_do_not_touch_each_other():
         alone, *_ = CHAPTER["family_states"](x[number : number + 1], one, CHAPTER["switches"]([name]))
         torch.testing.assert_close(h[number : number + 1], alone, rtol=0, atol=1e-6)
     assert len({tuple(row.flatten().tolist()) for row in h.detach()}) == len(names)  # every switch does something
+
+
+@pytest.mark.parametrize("name", list(CHAPTER["VARIANTS"]))
+def test_each_variant_is_eq_5_written_out(name):
+    """One network, a loop over the steps; a gate that is off is 1, coupled gates add up to 1."""
+    p = CHAPTER["family_parameters"](1, 1)
+    x = torch.rand(1, 3, 6, 2)
+    found, cell, _ = CHAPTER["family_states"](x, p, CHAPTER["switches"]([name]))
+    off, width = CHAPTER["VARIANTS"][name], 12
+    peep = p["peep"][0] * off.get("peep", 1)
+    h = c = torch.zeros(3, width)
+    for t in range(6):
+        a = (x[0, :, t] @ p["W"][0] + p["b"][0] + h @ p["U"][0]).split(width, 1)
+        i = torch.sigmoid(a[0] + peep[0] * c) if off.get("i", 1) else torch.ones(3, width)
+        f = torch.sigmoid(a[1] + peep[1] * c) if off.get("f", 1) else torch.ones(3, width)
+        f = 1 - i if off.get("coupled") else f
+        c = f * c + i * (torch.tanh(a[2]) if off.get("g", 1) else a[2])
+        o = torch.sigmoid(a[3] + peep[2] * c) if off.get("o", 1) else torch.ones(3, width)
+        h = o * (torch.tanh(c) if off.get("h", 1) else c)
+    torch.testing.assert_close(found[0], h, rtol=0, atol=1e-5)
+    torch.testing.assert_close(cell[0], c, rtol=0, atol=1e-5)
+
+
+def test_the_next_number_is_told_from_both_ends_only():
+    blind, seeing = (CHAPTER["learn_next_number"](both, 150, 0) for both in (False, True))
+    assert blind > 0.07 and seeing < 0.04  # the variance is 1 / 12
 
 
 def test_seeds_share_parameters_across_variants_and_not_with_each_other():

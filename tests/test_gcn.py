@@ -214,6 +214,7 @@ def at_the_end():
     small = {name: citation.block_model(name) for name in ("cora", "citeseer")}
     tasks = {name: namespace["Task"](graph) for name, graph in small.items()}
     namespace.update(
+        settings={"epochs": 15},
         cora=small["cora"],
         club=citation.karate_club(),
         tasks=tasks,

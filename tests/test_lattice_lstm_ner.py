@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 import weakref
 
-from utils.tools import definitions
-from utils.tools import exercises
 import numpy as np
 import pytest
 import torch
@@ -16,6 +14,7 @@ from hypothesis import strategies as st
 from utils import datasets
 from utils.datasets import registry
 from utils.datasets.errors import BadFile
+from utils.tools import definitions, exercises
 
 LATTICE = definitions.of_chapter("lattice_lstm_ner")
 LATTICE["DEVICE"] = "cpu"
@@ -122,6 +121,7 @@ def test_written_vectors_are_read_back(numbers):
 @pytest.mark.parametrize("folder", ["WALKTHROUGHS_CACHE", "WALKTHROUGHS_MIRROR"])
 def test_vectors_are_found_in_cache_or_mirror(folder, tmp_path, monkeypatch):
     for variable in ("WALKTHROUGHS_CACHE", "WALKTHROUGHS_MIRROR"):
+        (tmp_path / variable).mkdir()
         monkeypatch.setenv(variable, str(tmp_path / variable))
     names = LATTICE["VECTOR_FILES"]
     assert [LATTICE["local_copy"](name) for name in names.values()] == [None, None]
@@ -296,6 +296,13 @@ def test_crf_is_the_sum_over_all_sequences(seed):
             assert tuple(best[:n, s, b].tolist()) == path
             tags[:n, s, b] = torch.tensor(path)
     best_score = LATTICE["path_score"](y, mask, tags, *crf)
+    start, transition, stop = crf
+    for s in range(2):
+        for b in range(3):
+            n, path = lengths[s, b], tags[:, s, b].tolist()
+            wanted = start[s, path[0]] + stop[s, path[n - 1]] + sum(y[t, s, b, path[t]] for t in range(n))
+            wanted += sum(transition[s, path[t - 1], path[t]] for t in range(1, n))
+            assert abs(best_score[s, b] - wanted) < 1e-9
     some_score = LATTICE["path_score"](y, mask, torch.zeros_like(tags), *crf)
     assert (best_score >= some_score - 1e-9).all() and (best_score < log_z).all()
 
@@ -586,6 +593,24 @@ def test_networks_trained_in_groups_are_those_of_each_group(together, monkeypatc
     assert np.array_equal(history, np.concatenate([found[1] for found in alone], 2))
     assert tags == [sequence for found in alone for sequence in found[2]]
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), alone[0][0].parameters(), strict=True))
+
+
+def test_the_epoch_is_chosen_on_the_development_part():
+    """F1 of two networks over three epochs; the test part would choose others."""
+    history = np.zeros((3, 2, 2, 3))
+    history[:, 0, :, 2] = [[1, 5], [3, 4], [2, 6]]
+    history[:, 1, :, 2] = [[9, 9], [7, 8], [8, 5]]
+    assert LATTICE["at_best"](history)[:, 2].tolist() == [7, 5]
+
+
+def test_words_of_a_task_stand_where_the_text_has_them():
+    task = task_of(
+        ((tuple("去南京市长江"), ("O",) * 6), (("南",), ("O",)), (("京",), ("O",))), ["南京", "京市长", "南"]
+    )
+    names = list(task.numbers)
+    for characters, words in zip([c for c, _ in task.train.text], task.train.words, strict=True):
+        assert all("".join(characters[b : e + 1]) == names[w] for b, e, w in words.tolist())
+    assert [len(words) for words in task.train.words] == [3, 1, 0]  # no word runs on into the next sentence
 
 
 # ---- the solutions of the exercises

@@ -6,14 +6,14 @@ import re
 from fractions import Fraction
 from types import SimpleNamespace
 
-from utils.tools import definitions
-from utils.tools import exercises
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+
+from utils.tools import definitions, exercises
 
 CHAPTER = definitions.of_chapter("recurrent_memory")
 SIZE = st.integers(1, 7)
@@ -173,6 +173,24 @@ def at_the_end():
         orders=orders,
     )
     return namespace
+
+
+def test_reviews_are_read_without_the_test_part():
+    """The network trains on the training part, and the test part is read after the best epochs alone."""
+    chapter, met = at_the_end(), []
+    batches = chapter["batches_of"]
+
+    def noting(chosen, size, shuffle):
+        met.append((len(chosen), shuffle))
+        return batches(chosen, size, shuffle)
+
+    parts = chapter["sentences"]
+    chapter.update(
+        batches_of=noting, sentences={k: parts[k][:n] for k, n in (("train", 12), ("validation", 8), ("test", 5))}
+    )
+    assert 0 <= chapter["read_reviews"]("mean", 2, 0) <= 100
+    trained = [number for number, shuffle in met if shuffle]
+    assert trained == [12, 12] and {number for number, shuffle in met if not shuffle} == {8, 5}
 
 
 def check_short_sums(after, printed):

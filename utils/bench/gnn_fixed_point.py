@@ -16,10 +16,10 @@ def measure(entry: Entry) -> None:
     chapter = of_chapter("gnn_fixed_point")
     for kind in ("intra", "inter"):
         getattr(chapter["tf"].config.threading, f"set_{kind}_op_parallelism_threads")(1)
-    parts = chapter["load_graphs"]("sub_15_7_200", few=None if entry.scale == 1 else 10)[0]
+    parts = chapter["load_graphs"]("sub_15_7_200", few=None if entry.scale == 1 else 3)[0]
     chapter["graphs"] = {name: chapter["as_graph"](part) for name, part in parts.items()}
     ways = ("through_the_loop", "from_the_last", "penalised_lazily")
-    moments = [chapter["article_run"](chapter[way], entry.few(3000, 20), 0)[1][::2] for way in ways]
+    moments = [chapter["article_run"](chapter[way], entry.few(3000, 4), 0)[1][::2] for way in ways]
     speed = chapter["speeds"](zip(*moments, strict=True), parts["train"], chapter["graphs"]["train"], entry.few(6))
     milliseconds = {name: 1e3 * sum(row[name] for row in speed) / len(speed) for name in speed[0]}
     counts = ", ".join(str(row["iterations"]) for row in speed)
