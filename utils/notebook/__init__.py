@@ -3,7 +3,20 @@
 A chapter begins with `chapter = notebook.start("gcn")`, records its values and ends with `chapter.finish()`.
 """
 
-from utils.notebook.chapter import Chapter, start
+from typing import TYPE_CHECKING, Any
+
 from utils.notebook.profiles import device, profile, progress, seed_everything
 
+if TYPE_CHECKING:
+    from utils.notebook.chapter import Chapter, start
+
 __all__ = ["Chapter", "device", "profile", "progress", "seed_everything", "start"]
+
+
+def __getattr__(name: str) -> Any:
+    """`Chapter` and `start` when they are asked for: `colab` installs what they import."""
+    if name in ("Chapter", "start"):
+        from utils.notebook import chapter
+
+        return getattr(chapter, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,7 +21,8 @@ def corner(at: list[int]) -> tuple[int, int]:
 
 def arrow(start: list[int], end: list[int]) -> str:
     """A curve from the side of one box to the side of the other."""
-    (x1, y1), (x2, y2) = corner(start), corner(end)
+    x1, y1 = map(float, corner(start))
+    x2, y2 = map(float, corner(end))
     if start[1] == end[1]:  # along the row, above boxes that stand between
         y1, y2 = y1 + HEIGHT / 2, y2 + HEIGHT / 2
         if end[0] - start[0] == 1:

@@ -16,13 +16,13 @@ from utils.site import views
 
 def scoreboard_html() -> str:
     """One table of the chapters, one of all scored claims, one of the checks; each from the run that leads."""
-    chapters = []
+    chapters, total = [], 0
     for name in claims.chapters():
         file, run = views.file_of(name), views.leading(name)
         scored, checks = views.rows(file, run)
         counts = Counter(row.badge.verdict for row in scored)
+        total += len(scored)
         chapters.append({"file": file, "run": run, "scored": scored, "checks": checks, "counts": counts})
-    total = sum(len(chapter["scored"]) for chapter in chapters)
     return views.markup("scoreboard", chapters=chapters, verdicts=views.VERDICTS, total=total)
 
 

@@ -21,7 +21,7 @@ PLACE = re.compile(r"(\w+) \((\d+)\)")
 def equations(chapter: str) -> dict[int, str]:
     """The numbered equations of a chapter, in LaTeX."""
     prose = "\n".join(cell["source"] for cell in sources.cells(sources.path_of(chapter), "markdown"))
-    return {int(NUMBER.search(formula)[1]): formula for formula in FORMULA.findall(prose) if NUMBER.search(formula)}
+    return {int(found[1]): formula for formula in FORMULA.findall(prose) if (found := NUMBER.search(formula))}
 
 
 def plain(formula: str) -> str:
@@ -65,7 +65,7 @@ def link_places(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     for row in doctree.findall(nodes.row):
         paragraph = next(iter(row[-1].findall(nodes.paragraph)), None)
         places = PLACE.findall(paragraph.astext()) if paragraph else []
-        if not places:
+        if paragraph is None or not places:
             continue
         paragraph.children, before = [], None
         for chapter, number in places:
