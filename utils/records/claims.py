@@ -36,18 +36,27 @@ class _Model(BaseModel):
 class Control(_Model):
     """The same run with the paper's idea taken out; it must miss what the claim asks for.
 
-    `run_to_run` as for a claim.
+    Attributes:
+        short: a name for pictures and lines of numbers, such as "no edges"; without it the id serves in pictures.
+        run_to_run: as for a claim.
     """
 
     id: Identifier
     statement: Sentence
+    short: Annotated[str, Field(min_length=2, max_length=20)] | None = None
     run_to_run: Annotated[float, Field(ge=0)] = 0.0
+
+    @property
+    def label(self) -> str:
+        """A few letters for a picture."""
+        return self.short or self.id.replace("-", " ")
 
 
 class Claim(_Model):
     """One number, order or trend.
 
     Attributes:
+        short: what is measured, for a picture's row: at most 28 characters, such as "Cora, test accuracy".
         evidence: where the claim comes from. *paper*: read in the paper; *second-hand*: a number of the paper that was
             read elsewhere; *own*: this book's expectation; *check*: true by construction, an equality or a count,
             listed apart and not scored; *relocated*: the paper's claim on other data than the paper's.
@@ -86,6 +95,7 @@ class Claim(_Model):
     run_to_run: Annotated[float, Field(ge=0)] = 0.0
     after: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")] | None = None
     tuning: Sentence | None = None
+    short: Annotated[str, Field(min_length=2, max_length=28)] | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Claim:
@@ -112,6 +122,11 @@ class Claim(_Model):
         if found:
             raise ValueError("; ".join(found))
         return self
+
+    @property
+    def label(self) -> str:
+        """A few words for a picture."""
+        return self.short or self.id.replace("-", " ")
 
     @property
     def centre(self) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sphinx.application import Sphinx
 
-PARTS = ("recorded", "scoreboard", "pages", "ideas", "symbols", "benchmarks", "assets")
+PARTS = ("recorded", "scoreboard", "pages", "ideas", "symbols", "benchmarks", "explorables", "pictures", "assets")
 
 
 def setup(app: Sphinx) -> dict:

