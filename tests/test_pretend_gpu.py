@@ -171,7 +171,7 @@ def saved(value, **options):
     file = io.BytesIO()
     torch.save(value, file)
     file.seek(0)
-    return torch.load(file, **options)
+    return torch.load(file, weights_only=True, **options)
 
 
 class Buffers(nn.Module):

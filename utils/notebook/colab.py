@@ -1,7 +1,7 @@
 """What a chapter needs on Colab: installs the packages that are missing and leaves the rest alone.
 
-Nothing that Colab ships is changed, so the runtime need not be restarted. `python -m utils.notebook.colab` does the same
-for DGL alone, where requirements-chapters.txt leaves it out: on Linux under Python 3.13.
+Nothing that Colab ships is changed, so the runtime need not be restarted. `python -m utils.notebook.colab` does
+the same for DGL alone, where requirements-chapters.txt leaves it out: on Linux under Python 3.13.
 """
 
 from __future__ import annotations

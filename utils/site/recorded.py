@@ -11,6 +11,8 @@ value that was not recorded, stops the build.
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
@@ -39,9 +41,9 @@ class OfChapter(SphinxDirective):
         page = self.env.app.builder.get_relative_uri(self.env.docname, f"chapters/{chapter}")
         return [views.raw(self.template, file=file, run=run, page=page, **context)]
 
+    @abstractmethod
     def context(self, file: ClaimsFile, run: Run | None) -> dict:
         """What the template shows besides the run."""
-        raise NotImplementedError
 
 
 class Headline(OfChapter):
@@ -89,9 +91,9 @@ class OfRecord(SphinxRole):
         target = f"{page}#claim-{claim.id}"
         return [nodes.reference("", "", words, internal=True, refuri=target, classes=[self.css])], []
 
+    @abstractmethod
     def words(self, file: ClaimsFile, run: Run | None, name: str) -> nodes.Node:
         """What stands in the sentence."""
-        raise NotImplementedError
 
 
 class Recorded(OfRecord):

@@ -1,7 +1,7 @@
 """Print what Colab ships of the packages that the chapters use, as requirements: data/colab.csv without Python itself.
 
-Usage: python -m utils.tools.colab_versions > listed.txt. Packages that chapters use and the list does not name, although
-Colab has them, are added without a version.
+Usage: python -m utils.tools.colab_versions > listed.txt. Packages that chapters use and the list does not name,
+although Colab has them, are added without a version.
 """
 
 from __future__ import annotations
