@@ -8,7 +8,6 @@ import matplotlib.pyplot as plt
 import networkx as nx
 import numpy as np
 import pytest
-import scipy.sparse as sp
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,77 +18,134 @@ from utils.records import claims
 from utils.tools import definitions, exercises
 
 GCN = definitions.of_chapter("gcn")
+ROWS = (
+    "Chebyshev, K = 3",
+    "Chebyshev, K = 2",
+    "first order, eq. (6)",
+    "one parameter, eq. (7)",
+    "renormalised, eq. (2)",
+    "first-order term only",
+    "no edges",
+    "sum, A + I",
+    "average",
+)
 
 
 @st.composite
-def graphs(draw):
+def graphs(draw, least=2):
     """A random simple graph, isolated nodes included: (edges, nodes)."""
-    nodes = draw(st.integers(2, 12))
+    nodes = draw(st.integers(least, 12))
     pairs = [(a, b) for a in range(nodes) for b in range(a + 1, nodes)]
     chosen = draw(st.lists(st.sampled_from(pairs), min_size=1, unique=True))
     return np.array(chosen), nodes
 
 
+def dense_adjacency(edges, nodes):
+    adjacency = np.zeros((nodes, nodes))
+    adjacency[tuple(edges.T)] = adjacency[tuple(edges.T[::-1])] = 1
+    return adjacency
+
+
+def stand_in():
+    """The stand-in of Cora as the chapter sees a graph, and the chapter's definitions that see it."""
+    chapter = definitions.of_chapter("gcn")
+    chapter["graphs"] = {"cora": citation.block_model("cora")}
+    return chapter, chapter["graphs"]["cora"]
+
+
 @given(graphs())
 @settings(max_examples=50, deadline=None)
-def test_the_propagation_matrix_is_the_formula_and_never_amplifies(graph):
+def test_the_normalised_adjacency_is_the_formula_and_never_amplifies(graph):
     edges, nodes = graph
-    adjacency = np.eye(nodes)
-    adjacency[tuple(edges.T)] = adjacency[tuple(edges.T[::-1])] = 1
+    adjacency = dense_adjacency(edges, nodes) + np.eye(nodes)
     root = np.diag(adjacency.sum(0) ** -0.5)
-    found = GCN["propagation_matrix"](edges, nodes).toarray()
+    found = GCN["normalised_adjacency"](edges, nodes).to_dense().numpy()
     np.testing.assert_allclose(found, root @ adjacency @ root, atol=1e-6)
     eigenvalues = np.linalg.eigvalsh(found)
     assert eigenvalues[-1] <= 1 + 1e-6
     assert eigenvalues[0] > -1
 
 
-@given(graphs(), st.sampled_from(sorted(GCN["FILTERS"])))
-@settings(max_examples=60, deadline=None)
-def test_no_filter_gives_nan_on_isolated_nodes_and_gradients_flow(graph, name):
+@given(graphs(least=3))
+@settings(max_examples=40, deadline=None)
+def test_filters_are_their_formulas_and_gradients_flow_through_isolated_nodes(graph):
     edges, nodes = graph
-    if name.startswith("chebyshev") and nodes < 3:
-        return  # the largest eigenvalue of a 2 x 2 matrix is beyond the sparse solver
-    matrices, combine = GCN["build_filter"](name, edges, nodes)
-    terms = [torch.randn(nodes, 3, requires_grad=True) for _ in range(matrices)]
-    output = combine(*terms)
-    assert torch.isfinite(output).all()
-    assert all(torch.isfinite(g).all() for g in torch.autograd.grad(output.square().sum(), terms))
+    adjacency, eye = dense_adjacency(edges, nodes), np.eye(nodes)
+    root = np.diag(1 / np.sqrt(np.maximum(adjacency.sum(0), 1)))
+    symmetric = root @ adjacency @ root
+    laplacian = eye - symmetric
+    scaled = 2 * laplacian / np.linalg.eigvalsh(laplacian)[-1] - eye
+    second = 2 * scaled @ scaled - eye
+    loops = np.diag((adjacency.sum(0) + 1) ** -0.5)
+    expected = {
+        "Chebyshev, K = 3": [eye, scaled, second, 2 * scaled @ second - scaled],
+        "Chebyshev, K = 2": [eye, scaled, second],
+        "first order, eq. (6)": [eye, symmetric],
+        "one parameter, eq. (7)": [eye + symmetric],
+        "renormalised, eq. (2)": [loops @ (adjacency + eye) @ loops],
+        "first-order term only": [symmetric],
+        "no edges": [eye],
+        "sum, A + I": [adjacency + eye],
+        "average": [loops @ loops @ (adjacency + eye)],
+    }
+    found = GCN["filters"](edges, nodes)
+    assert tuple(found) == ROWS
+    for row, matrices in found.items():
+        for ours, theirs in zip(matrices, expected[row], strict=True):
+            np.testing.assert_allclose(ours.toarray(), theirs, atol=1e-5)
+        parts = [GCN["Constant"](GCN["sparse_tensor"](matrix)) for matrix in matrices]
+        states, layer = torch.randn(nodes, 3, requires_grad=True), GCN["Filter"](3, 2, len(parts))
+        output = layer(parts, states)
+        dense = sum(
+            torch.tensor(theirs, dtype=torch.float32) @ states @ part.weight
+            for theirs, part in zip(expected[row], layer.parts, strict=True)
+        )
+        torch.testing.assert_close(output, dense, atol=1e-4, rtol=1e-4)
+        assert torch.isfinite(torch.autograd.grad(output.square().sum(), states)[0]).all()
 
 
 def test_gradients_against_finite_differences():
-    matrix = GCN["propagation_matrix"](np.array([[0, 1], [1, 2], [2, 3]]), 5).astype(np.float64)
-    states = torch.randn(5, 3, dtype=torch.double, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda s: GCN["Propagate"].apply(GCN["sparse_tensor"](matrix), s), states)
-    features = GCN["SparseFeatures"](sp.random(6, 4, 0.5, format="csr", dtype=np.float64, random_state=1), 2)
-    weight = torch.randn(2, 4, 3, dtype=torch.double, requires_grad=True)
-    assert torch.autograd.gradcheck(features.times, weight)
+    matrix = torch.rand(6, 4, dtype=torch.double).mul_(torch.rand(6, 4) < 0.5).to_sparse()  # not symmetric, not square
+    states = torch.randn(4, 3, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda s: GCN["Constant"](matrix) @ s, states)
 
 
-@pytest.mark.parametrize("name", sorted(GCN["FILTERS"]))
-def test_networks_side_by_side_do_not_hear_from_each_other(name):
-    edges = np.array([[0, 1], [1, 2], [2, 3], [3, 4], [0, 4], [1, 3]])
-    matrix = sp.random(6, 8, 0.5, format="csr", dtype=np.float32, random_state=1)
-    together = GCN["GCN"](GCN["SparseFeatures"](matrix, 3), GCN["build_filter"](name, edges, 6, 3), 2).eval()
-    alone = GCN["GCN"](GCN["SparseFeatures"](matrix), GCN["build_filter"](name, edges, 6), 2).eval()
-    for network in range(3):
-        alone.load_state_dict({key: value[network : network + 1] for key, value in together.state_dict().items()})
-        torch.testing.assert_close(together()[network], alone()[0])
-
-
-@pytest.mark.parametrize("shape", [(1,), (31,), (32,), (7, 31), (1000, 16)])
-def test_a_dropout_mask_holds_zeros_and_twos_only(shape):
+def test_dropout_keeps_the_pattern_the_mean_and_the_transpose():
     torch.manual_seed(0)
-    mask = GCN["zeros_and_twos"](shape, "cpu")
-    assert mask.shape == shape
-    assert set(mask.unique().tolist()) <= {0.0, 2.0}
+    matrix = torch.rand(300, 200).mul_(torch.rand(300, 200) < 0.1).to_sparse()
+    thinned = GCN["Constant"](matrix).dropout(0.5)
+    dense, before = thinned.matrix.to_dense(), matrix.to_dense()
+    assert set((dense[before > 0] / before[before > 0]).round().unique().tolist()) == {0.0, 2.0}
+    assert not dense[before == 0].any()
+    torch.testing.assert_close(thinned.transposed.to_dense(), dense.T)
+    assert abs(dense.sum() / before.sum() - 1) < 0.05
+    model = GCN["GCN"](200, 4, 2)
+    dropped = model.drop(matrix).to_dense()
+    assert not dropped[before == 0].any() and abs(dropped.sum() / before.sum() - 1) < 0.05
 
 
-def test_dropout_keeps_the_mean():
-    torch.manual_seed(0)
-    dropped = GCN["drop_half"](torch.ones(1000, 1000))
-    assert set(dropped.unique().tolist()) == {0.0, 2.0}
-    assert abs(dropped.mean().item() - 1) < 0.01
+def test_nothing_is_dropped_in_evaluation_and_something_in_training():
+    chapter, graph = stand_in()
+    a_hat, x, *_ = chapter["prepared"]("cora")
+    model = chapter["FastGCN"](x.shape[1], 16, graph.classes)
+    assert torch.equal(model.eval()(a_hat, x), model(a_hat, x))
+    assert not torch.equal(model.train()(a_hat, x), model(a_hat, x))
+    deep = chapter["DeepGCN"](x.shape[1], graph.classes, 4, True)
+    assert torch.equal(deep.eval()(a_hat, x), deep(a_hat, x))
+
+
+def test_the_network_is_its_formula():
+    chapter, graph = stand_in()
+    a_hat, x, *_ = chapter["prepared"]("cora")
+    model = chapter["FastGCN"](x.shape[1], 16, graph.classes).eval()
+    a, words = a_hat.matrix.to_dense(), x.matrix.to_dense()
+    by_hand = a @ (a @ words @ model.first.weight).relu() @ model.second.weight
+    torch.testing.assert_close(model(a_hat, x), by_hand, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(words.sum(1), torch.ones(len(words)))
+    deep = chapter["DeepGCN"](x.shape[1], graph.classes, 3, True).eval()
+    one = (a @ words @ deep.first.weight).relu()
+    two = (a @ one @ deep.second[0].weight).relu() + one  # eq. (8)
+    torch.testing.assert_close(deep(a_hat, x), a @ two @ deep.second[1].weight, atol=1e-4, rtol=1e-3)
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=60))
@@ -106,59 +162,127 @@ def test_stopping_rules_against_plain_loops(cost):
         if epoch - int(np.argmin(cost[: epoch + 1])) >= 10:
             stop = epoch
             break
-    assert GCN["stated_rule"](cost) == stop
+    assert GCN["paper_rule"](cost) == stop
 
 
-def test_rewiring_keeps_degrees_but_for_a_few_dropped_pairs():
-    edges = np.unique(np.sort(np.random.default_rng(0).integers(0, 500, (2000, 2)), 1), axis=0)
-    edges = edges[edges[:, 0] < edges[:, 1]]
-    shuffled = GCN["rewired"](edges, 0)
-    assert len(edges) - len(shuffled) < 0.02 * len(edges)
-    assert (shuffled[:, 0] < shuffled[:, 1]).all()
-    before, after = (np.bincount(e.ravel(), minlength=500) for e in (edges, shuffled))
-    assert np.abs(before - after).sum() == 2 * (len(edges) - len(shuffled))
+def test_a_history_holds_what_the_last_network_does_and_other_labels_do_not_matter():
+    chapter, graph = stand_in()
+    a_hat, x, labels, split = chapter["prepared"]("cora")
+
+    def trained(labels):
+        torch.manual_seed(0)
+        model = chapter["FastGCN"](x.shape[1], 16, graph.classes)
+        return model, chapter["train"](model, a_hat, x, labels, split, epochs=15)
+
+    model, history = trained(labels)
+    logits = model.eval()(a_hat, x)
+    validation, test = split[1:]
+    right = logits.argmax(1) == labels
+    assert history[-1, 2] == pytest.approx(100 * right[validation].double().mean().item())
+    assert history[-1, 3] == pytest.approx(100 * right[test].double().mean().item())
+    loss = torch.nn.functional.cross_entropy(logits[validation], labels[validation]).item()
+    assert history[-1, 0] == pytest.approx(loss, rel=1e-5)
+    assert history[-1, 1] == pytest.approx(model.first.weight.square().sum().item(), rel=1e-5)
+    assert np.array_equal(np.sort(split[0]), np.sort(graph.train))
+    assert np.array_equal(split[1], graph.validation) and np.array_equal(split[2], graph.test)
+    hidden = labels.clone()
+    hidden[torch.cat(split[1:])] = 0
+    torch.testing.assert_close(trained(hidden)[0].first.weight, model.first.weight, atol=0, rtol=0)
+
+
+def test_decay_acts_on_the_first_layer_only():
+    chapter, graph = stand_in()
+    a_hat, x, labels, split = chapter["prepared"]("cora")
+
+    def weights(decay):
+        torch.manual_seed(0)
+        model = chapter["FastGCN"](x.shape[1], 16, graph.classes)
+        chapter["train"](model, a_hat, x, labels, split, epochs=1, decay=decay)
+        return model.first.weight, model.second.weight
+
+    without, with_decay = weights(0.0), weights(10.0)
+    assert not torch.allclose(without[0], with_decay[0])
+    torch.testing.assert_close(without[1], with_decay[1])
+
+
+def test_shuffled_edges_keep_the_ends_and_lose_the_pairs():
+    edges = citation.block_model("cora").edges
+    shuffled = GCN["shuffled"](edges)
+    assert sorted(shuffled.ravel()) == sorted(edges.ravel())
     assert len(set(map(tuple, edges)) & set(map(tuple, shuffled))) < 0.05 * len(edges)
 
 
-def test_a_random_split_is_disjoint_balanced_and_labelled():
-    graph = citation.block_model("cora")
-    train, validation, test = GCN["random_split"](graph, 3)
-    assert np.bincount(graph.labels[train]).tolist() == [20] * graph.classes
-    assert len(set(train) | set(validation) | set(test)) == len(train) + len(graph.validation) + len(graph.test)
-    assert (graph.labels[np.concatenate([train, validation, test])] >= 0).all()
+def test_the_ways_of_preparing_a_graph():
+    chapter, graph = stand_in()
+    nodes = len(graph.labels)
+    assert torch.equal(chapter["prepared"]("cora", way="words")[0].matrix.to_dense(), torch.eye(nodes))
+    raw = chapter["prepared"]("cora", scaled=False)[1].matrix.to_dense()
+    np.testing.assert_array_equal(raw.numpy(), graph.features.toarray())
 
 
-@pytest.mark.parametrize("fault", [None, {"return sparse_product(matrix, states)": "return states.clone()"}])
+def test_rivals_are_told_the_training_labels_only():
+    chapter, graph = stand_in()
+    chapter["settings"] = {"tuned_epochs": 20, "epochs": 20}
+    calls = {
+        "tuned_run": lambda: chapter["tuned_run"]("cora", "edges", (True, 16, 0.5, 5e-4), 0),
+        "linear_run": lambda: chapter["linear_run"]("cora", "edges", (True, 1e-4), 0),
+        "spread_run": lambda: chapter["spread_run"]("cora", "edges", 0.9),
+    }
+    for name, call in calls.items():
+        torch.manual_seed(0)
+        validation, test = call()
+        assert 100 / graph.classes < test <= 100 and 0 <= validation <= 100, name
+    other = citation.block_model("cora")
+    other.labels[other.test] = (other.labels[other.test] + 1) % other.classes
+    chapter["graphs"]["cora"] = other
+    for name, call in calls.items():
+        torch.manual_seed(0)
+        assert call()[1] < 100 / graph.classes + 5, f"{name} knows the labels of the test"
+
+
+def invented(name, way, setting, seed):
+    """Validation and test accuracy of a method that is best on the test where it is worst on validation."""
+    return [setting, -setting]
+
+
+def test_the_setting_is_chosen_on_validation():
+    chapter, _ = stand_in()
+    assert chapter["tuned"](invented, "cora", "edges", [1, 3, 2], 4).tolist() == [-3] * 4
+
+
+@pytest.mark.parametrize("name", ["random_split_run", "depth_run"])
+def test_splits_of_the_runs_are_disjoint(name):
+    chapter, graph = stand_in()
+    chapter["settings"] = {"epochs": 2, "depth_epochs": 2}
+    seen = []
+    chapter["train"] = lambda model, a_hat, x, labels, split, *_, **__: seen.append(split) or np.zeros((1, 4))
+    arguments = (2, False) if name == "depth_run" else ()
+    for seed in range(5):
+        chapter[name]("cora", *arguments, seed)
+    for split in seen:
+        train, test = set(split[0].tolist()), set(split[2].tolist())
+        assert not train & test
+        if name == "random_split_run":
+            assert np.bincount(graph.labels[sorted(train)]).tolist() == [20] * graph.classes
+            assert not set(split[1].tolist()) & (train | test)
+    if name == "depth_run":
+        assert sorted(torch.cat([split[2] for split in seen]).tolist()) == list(range(len(graph.labels)))
+
+
+@pytest.mark.parametrize("fault", [None, {"return a_hat @ (states @ self.weight)": "return states @ self.weight"}])
 def test_the_headline_claim_fails_without_aggregation(fault):
     if not datasets.within_reach("cora"):
         pytest.skip("Cora is out of reach")
     broken = definitions.of_chapter("gcn", fault)
-    task = broken["Task"](citation.load("cora"))
-    history = task.train("renormalised", 0)
+    broken["graphs"] = {"cora": citation.load("cora")}
+    broken["settings"] = {"epochs": 200}
+    histories = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        histories.append(broken["run"]("cora", seed))
     low, high = claims.load("gcn")["cora-accuracy"].band
-    inside = low <= float(broken["test_at"](history).mean()) <= high
+    inside = low <= float(broken["tested"](histories).mean()) <= high
     assert inside is (fault is None)
-
-
-@given(graphs(), st.integers(0, 4))
-@settings(max_examples=50, deadline=None)
-def test_nodes_within_some_steps_are_those_of_shortest_paths(graph, steps):
-    edges, nodes = graph
-    plain = nx.Graph(edges.tolist())
-    plain.add_nodes_from(range(nodes))
-    lengths = nx.multi_source_dijkstra_path_length(plain, {0, nodes - 1})
-    expected = sorted(node for node, length in lengths.items() if length <= steps)
-    assert GCN["within"](steps, [0, nodes - 1], edges, nodes).tolist() == expected
-
-
-@pytest.mark.parametrize("name", sorted(GCN["FILTERS"]))
-def test_a_twin_shares_weights_and_reaches_what_the_labels_hear(name):
-    graph = citation.block_model("cora")
-    model, (twin, rows) = GCN["models"](GCN["Task"](graph, networks=2), name)(0)
-    assert twin.first is model.first and twin.second is model.second
-    assert twin.features.shape[0] <= len(graph.labels)
-    torch.testing.assert_close(twin.eval()()[:, rows], model.eval()()[:, graph.train], atol=1e-6, rtol=1e-5)
-    assert twin.train().training and not model.training
 
 
 @given(graphs())
@@ -166,44 +290,20 @@ def test_a_twin_shares_weights_and_reaches_what_the_labels_hear(name):
 def test_pairs_listed_both_ways_or_twice_count_once(graph):
     edges, nodes = graph
     careless = np.concatenate([edges[:, ::-1], edges, edges[:1], [[0, 0]]])
-    ours, theirs = (GCN["propagation_matrix"](listed, nodes).toarray() for listed in (edges, careless))
-    np.testing.assert_array_equal(ours, theirs)
-    terms = torch.randn(2, nodes, 3)
-    for name in ("renormalised", "first-order"):
-        filters = [GCN["build_filter"](name, listed, nodes) for listed in (edges, careless)]
-        torch.testing.assert_close(*(combine(*terms[:count]) for count, combine in filters), atol=0, rtol=0)
+    ours, theirs = (GCN["normalised_adjacency"](listed, nodes).to_dense() for listed in (edges, careless))
+    assert torch.equal(ours, theirs)
+    if nodes > 2:
+        rows, again = (GCN["filters"](listed, nodes)["sum, A + I"][0].toarray() for listed in (edges, careless))
+        np.testing.assert_array_equal(rows, again)
 
 
-@pytest.mark.parametrize("function", ["propagation_matrix", "build_filter", "Task"])
+@pytest.mark.parametrize("function", ["normalised_adjacency", "filters"])
 @pytest.mark.parametrize(
     "edges", [[[0, 0, 0], [1, 2, 3]], [[0, 1, 3], [1, 2, 3], [2, 3, 1]], [[0, 1], [1, 1000]], [[-1, 0]]]
 )
 def test_other_lists_of_edges_are_refused(function, edges):
-    graph = citation.block_model("cora")
-    call = {
-        "propagation_matrix": lambda: GCN["propagation_matrix"](np.array(edges), 1000),
-        "build_filter": lambda: GCN["build_filter"]("first-order", np.array(edges), 1000),
-        "Task": lambda: GCN["Task"](graph, edges=np.array(edges)),
-    }[function]
     with pytest.raises(ValueError, match="shape|ids of nodes"):
-        call()
-
-
-def test_a_history_holds_what_the_last_network_does_and_labels_outside_of_training_do_not_matter():
-    graph = citation.block_model("cora")
-    task = GCN["Task"](graph, networks=2)
-    model, learner = GCN["models"](task, "renormalised")(0)
-    history = GCN["train"](model, learner, task.labels, task.split, epochs=15)
-    found = model.eval()().argmax(2)
-    for part, nodes in (("validation", graph.validation), ("test", graph.test)):
-        right = 100 * (found[:, nodes] == task.labels[nodes]).double().mean(1)
-        np.testing.assert_allclose(history[part][:, -1], right)
-    assert (np.sort(task.split[0]) == np.sort(graph.train)).all()
-    hidden = GCN["Task"](graph, networks=2)
-    hidden.labels[graph.test] = 0
-    again, learner = GCN["models"](hidden, "renormalised")(0)
-    GCN["train"](again, learner, hidden.labels, hidden.split, epochs=15)
-    torch.testing.assert_close(again.first, model.first, atol=0, rtol=0)
+        GCN[function](np.array(edges), 1000)
 
 
 @pytest.fixture(scope="module")
@@ -211,31 +311,14 @@ def at_the_end():
     """What the chapter leaves behind, on small stand-ins and after 15 epochs."""
     plt.switch_backend("Agg")
     namespace = definitions.of_chapter("gcn", {"epochs=200": "epochs=15"})
-    small = {name: citation.block_model(name) for name in ("cora", "citeseer")}
-    tasks = {name: namespace["Task"](graph) for name, graph in small.items()}
-    namespace.update(
-        settings={"epochs": 15},
-        cora=small["cora"],
-        club=citation.karate_club(),
-        tasks=tasks,
-        hundred={name: task.train("renormalised", 0) for name, task in tasks.items()},
-        without_edges={name: task.train("mlp", 0) for name, task in tasks.items()},
-    )
+    cora = citation.block_model("cora")
+    namespace.update(graphs={"cora": cora}, cora=cora, club=citation.club_of_networkx())
     return namespace
 
 
-def check_dropout(after, _):
-    assert after["GCN"].hidden is after["as_before"]
-    assert {name: lost.shape for name, lost in after["lost"].items()} == {"cora": (5,), "citeseer": (5,)}
-    assert all(lost.any() for lost in after["lost"].values())
-
-
-def check_simple_convolution(after, _):
-    assert all(0 <= accuracy <= 100 for found in after["tried"] for accuracy in found)
-    again = after["simple_convolution"](after["tasks"]["citeseer"], 10.0**-6)
-    assert after["tried"][-1] == again
-    assert after["test"] > 50  # of six classes; the words of a class tell it apart
-    assert (after["validation"], after["test"]) in [tuple(found) for found in after["tried"]]
+def check_dropout(_, printed):
+    assert len(printed.splitlines()) == 6
+    assert all(0 <= float(line.split()[-2]) <= 100 for line in printed.splitlines())
 
 
 def check_thinned(after, _):
@@ -243,30 +326,39 @@ def check_thinned(after, _):
     kept = after["thinned"](edges, 0.5)
     assert abs(len(kept) / len(edges) - 0.5) < 0.05
     assert set(map(tuple, kept)) < set(map(tuple, edges))
-    assert len(after["thinned"](edges, 0)) == len(edges)
     assert len(after["thinned"](edges, 1)) == 0
-    drawn, words = after["axis"].get_lines()
-    assert drawn.get_ydata().tolist() == after["left_over"]
-    assert set(words.get_ydata()) == {after["words_alone"]}
+    assert len(after["left_over"]) == 6
 
 
 def check_budget(after, _):
-    train, *_ = after["budget_split"](after["cora"], 5, 0)
+    train, *_ = after["budget"](after["split"], after["labels"], 5, 0)
     assert np.bincount(after["cora"].labels[train]).tolist() == [5] * after["cora"].classes
-    assert set(train) <= set(after["cora"].train)
-    assert {name: len(curve) for name, curve in after["curves"].items()} == {"renormalised": 5, "mlp": 5}
+    assert set(train.tolist()) <= set(after["cora"].train.tolist())
+    assert {name: len(curve) for name, curve in after["curves"].items()} == {"edges": 5, "words": 5}
 
 
-def check_row_normalised(_, printed):
-    assert [line.rpartition(" ")[2] for line in printed.splitlines()] == ["True", "True", "False"]
+def check_transposes(_, printed):
+    found = dict(line.rsplit(": same gradient: ", 1) for line in printed.splitlines())
+    assert found == {row: str(row != "average") for row in ROWS}
 
 
-CHECKS = (check_dropout, check_simple_convolution, check_thinned, check_budget, check_row_normalised)
+CHECKS = (check_dropout, check_thinned, check_budget, check_transposes)
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(4))
 def test_the_solutions_of_the_exercises_run(number, at_the_end, capsys):
-    code = exercises.solutions("gcn")[number].replace("epochs=200", "epochs=30")
-    exec(re.sub(r"^(SEEDS|DRAWS) = \d+", r"\1 = 1", code, flags=re.M), at_the_end)
+    code = exercises.solutions("gcn")[number].replace("range(3)", "range(1)")
+    exec(re.sub(r"^(DRAWS) = \d+", r"\1 = 1", code, flags=re.M), at_the_end)
     CHECKS[number](at_the_end, capsys.readouterr().out)
     plt.close("all")
+
+
+def test_the_club_network_learns_the_told_members():
+    chapter = definitions.of_chapter("gcn")
+    chapter["club"] = citation.club_of_networkx()
+    frames = chapter["watch_the_club"](0)
+    assert list(frames) == [0, 25, 50, 100, 200, 300]
+    plane, right, told = frames[300]
+    assert plane.shape == (34, 2) and 0 <= right <= 1
+    assert sorted(chapter["club"].clusters[told]) == sorted(set(chapter["club"].clusters.tolist()))
+    assert nx.Graph(chapter["club"].edges.tolist()).number_of_nodes() == 34

@@ -81,7 +81,7 @@ def test_the_start_cell_and_display_cells_do_not_count(copy):
     before = sources.chapter_hash("gcn")
     copy('REPOSITORY = ""', 'REPOSITORY = "ada/walkthroughs"')
     assert sources.chapter_hash("gcn") == before
-    copy("def propagation_matrix", "def other_matrix")
+    copy("def normalised_adjacency", "def other_matrix")
     changed = sources.chapter_hash("gcn")
     assert changed != before
     copy("def other_matrix", "def third_matrix", tag="display")

@@ -31,9 +31,9 @@ def test_every_chapter_is_in_the_index():
     [
         ("gcn (99)", "no equation (99) in gcn"),
         ("gnc (5)", "no chapter gnc"),
-        ("gcn (1)", "does not occur in equation (1) of gcn"),
+        ("gcn (4)", "does not occur in equation (4) of gcn"),
         ("gcn 5", "no list of chapters"),
-        ("gcn (5), and more", "no list of chapters"),
+        ("gcn (1), and more", "no list of chapters"),
     ],
 )
 def test_a_wrong_row_is_named(places, complaint):

@@ -79,6 +79,11 @@ class Chapter:
         """Keep named series of numbers (equal or unequal lengths) with the run, for figures of recorded runs."""
         self.curves[name] = {key: claims.checked(values, name) for key, values in series.items()}
 
+    def recorded(self, claim_id: str, profile: str = "full") -> list:
+        """The values of a claim in the recorded run; those of this run while that one has not been made."""
+        run = runs.load(self.name, profile)
+        return (run.records if run and claim_id in run.records else self.records).get(claim_id, [])
+
     def recorded_curve(self, name: str, profile: str = "full") -> dict[str, Any] | None:
         """A curve of the recorded run, or None while that run has not been made."""
         run = runs.load(self.name, profile)

@@ -118,7 +118,7 @@ def _state(claim: Claim, values: list | None, recorded: list | None, share: floa
 
 
 def comparison_table(label: str, readings: dict[str, dict[str, Sequence[float]]]) -> Html:
-    """Values under several conditions: mean, deviation, lowest; of equal ones the value. As Chapter.compare."""
+    """Values under several conditions: mean and deviation; of equal ones the value. As Chapter.compare."""
     rows = []
     for name in next(iter(readings.values())):
         cells = []
@@ -133,7 +133,7 @@ def comparison_table(label: str, readings: dict[str, dict[str, Sequence[float]]]
 def _spread(values: Sequence[float], digits: int) -> str:
     mean, deviation = statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
     text = f"{mean:.{digits}f}"
-    return f"{text} ± {deviation:.{digits}f}, lowest {min(values):.{digits}f}" if deviation else text
+    return f"{text} ± {deviation:.{digits}f}" if deviation else text
 
 
 def stamp_table(stamp: Provenance, title: str) -> Html:

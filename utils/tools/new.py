@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from utils import ROOT
+from utils.tools import reading
 from utils.tools.repository import is_start_cell, start_cell
 
 HERE = Path(__file__).resolve().parent
@@ -110,6 +111,8 @@ def main() -> None:
     print("left to do:")
     for line in remaining(name) or ["nothing"]:
         print(f"  {line}")
+    long = reading.length(name)
+    print(f"{long.cells} code cells, {long.lines} visible lines, {long.minutes:.0f} minutes to read")
     print("For a data set that is new: data/registry.csv, data/cards.yml and a loader in utils/datasets.")
     print(f"`make new CHAPTER={name}` lists what is left then; `make format test book` checks all of it.")
 
