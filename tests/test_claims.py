@@ -134,7 +134,7 @@ def test_a_value_that_is_not_a_number_is_refused(values):
 
 def test_values_are_described_by_mean_and_sample_deviation():
     assert claim().describe([80.0, 81.0, 82.0]) == "81.0 ± 1.0"
-    assert claim(kind="ordering", paper=None).describe([1.0, -2.0]) == "ahead in 1 of 2, by -0.5 on average"
+    assert claim(kind="ordering", paper=None).describe([1.0, -2.0]) == "ahead in 1 of 2, behind by 0.5 on average"
     assert claim(deterministic=True).describe([80.0, 80.0]) == "80.0"
 
 

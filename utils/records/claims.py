@@ -170,7 +170,9 @@ class Claim(_Model):
         mean = self.summary(values)
         if self.kind == "ordering":
             ahead = f"ahead in {sum(v > 0 for v in values)} of {len(values)}"
-            return f"{ahead}, by {mean:.{self.digits}f} on average" if len(values) > 1 else f"{mean:+.{self.digits}f}"
+            by = "behind by" if mean < 0 else "by"
+            average = f"{ahead}, {by} {abs(mean):.{self.digits}f} on average"
+            return average if len(values) > 1 else f"{mean:+.{self.digits}f}"
         if self.kind == "trend":
             return f"slope {mean:.{self.digits}f}"
         if len(values) == 1 or self.certain:
