@@ -1,4 +1,4 @@
-"""What tests share: an empty cache, a machine that is offline and has no mirror, and a word about a missing browser."""
+"""What tests share: a sample claim, an empty cache, a machine that is offline, and a word about a missing browser."""
 
 from __future__ import annotations
 
@@ -12,6 +12,19 @@ from utils.datasets import download, files
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: sums in one order, as in the quick profile
 NO_BROWSER = "no Chromium found"
+SAMPLE_CLAIM = {
+    "id": "accuracy",
+    "statement": "The model classifies.",
+    "paper": 80.0,
+    "unit": "%",
+    "source": "Table 1",
+    "evidence": "paper",
+    "protocol": {"split": "fixed", "seeds": 3, "metric": "accuracy", "selection": "last epoch"},
+    "kind": "interval",
+    "tolerance": 1.0,
+    "reason": "a reason",
+    "expected": "reproduced",
+}
 
 
 def pytest_addoption(parser) -> None:

@@ -9,24 +9,15 @@ import zlib
 
 import pytest
 from bs4 import BeautifulSoup
+from conftest import SAMPLE_CLAIM
 
 from utils import ROOT
 from utils.records import claims, runs, verdicts
 from utils.records.claims import Claim
 from utils.site import chart, pictures, views
 
-BASE = {
+BASE = SAMPLE_CLAIM | {
     "id": "cora-accuracy",
-    "statement": "The model classifies.",
-    "paper": 80.0,
-    "unit": "%",
-    "source": "Table 1",
-    "evidence": "paper",
-    "protocol": {"split": "fixed", "seeds": 3, "metric": "accuracy", "selection": "last epoch"},
-    "kind": "interval",
-    "tolerance": 1.0,
-    "reason": "a reason",
-    "expected": "reproduced",
     "headline": True,
     "tuning": "as the model",
     "controls": [{"id": "no-edges", "statement": "without edges"}],

@@ -6,28 +6,16 @@ import math
 
 import pytest
 import yaml
+from conftest import SAMPLE_CLAIM
 
 from utils.records import claims, runs, verdicts
 from utils.records.claims import Claim, ClaimError
 
-BASE = {
-    "id": "accuracy",
-    "statement": "The model classifies.",
-    "paper": 80.0,
-    "unit": "%",
-    "source": "Table 1",
-    "evidence": "paper",
-    "protocol": {"split": "fixed", "seeds": 3, "metric": "accuracy", "selection": "last epoch"},
-    "kind": "interval",
-    "tolerance": 1.0,
-    "reason": "a reason",
-    "expected": "reproduced",
-}
 CONTROLS = [{"id": "mlp", "statement": "no edges"}]
 
 
 def claim(**changes) -> Claim:
-    return Claim.model_validate({**BASE, **changes})
+    return Claim.model_validate({**SAMPLE_CLAIM, **changes})
 
 
 def write(folder, *entries, **changes):
@@ -71,7 +59,7 @@ def test_every_value_of_the_quick_record_can_be_compared(chapter):
 
 
 def test_a_missing_file_is_named_with_the_nearest_chapters(tmp_path):
-    write(tmp_path, BASE)
+    write(tmp_path, SAMPLE_CLAIM)
     with pytest.raises(ClaimError, match=r"sampel\.yml does not exist: did you mean sample\?"):
         claims.load("sampel", tmp_path)
 
@@ -84,7 +72,7 @@ def test_broken_yaml_is_named(tmp_path):
 
 @pytest.mark.parametrize("missing", ["source", "reason", "protocol", "expected", "evidence", "paper"])
 def test_a_claim_that_lacks_a_field_is_named(tmp_path, missing):
-    write(tmp_path, {key: value for key, value in BASE.items() if key != missing})
+    write(tmp_path, {key: value for key, value in SAMPLE_CLAIM.items() if key != missing})
     with pytest.raises(ClaimError, match=f"'accuracy'.*{missing}"):
         claims.load("sample", tmp_path)
 
@@ -106,22 +94,22 @@ def test_a_claim_that_lacks_a_field_is_named(tmp_path, missing):
     ],
 )
 def test_a_claim_that_contradicts_itself_is_refused(tmp_path, changes, words):
-    write(tmp_path, BASE | changes)
+    write(tmp_path, SAMPLE_CLAIM | changes)
     with pytest.raises(ClaimError, match=words):
         claims.load("sample", tmp_path)
 
 
 def test_double_ids_and_another_chapters_file_are_refused(tmp_path):
-    write(tmp_path, BASE, BASE)
+    write(tmp_path, SAMPLE_CLAIM, SAMPLE_CLAIM)
     with pytest.raises(ClaimError, match="twice"):
         claims.load("sample", tmp_path)
-    write(tmp_path, BASE, chapter="other")
+    write(tmp_path, SAMPLE_CLAIM, chapter="other")
     with pytest.raises(ClaimError, match="other"):
         claims.load("sample", tmp_path)
 
 
 def test_an_unknown_claim_is_refused_with_the_nearest_name(tmp_path):
-    write(tmp_path, BASE)
+    write(tmp_path, SAMPLE_CLAIM)
     with pytest.raises(ClaimError, match="did you mean accuracy"):
         claims.load("sample", tmp_path)["acuracy"]
 

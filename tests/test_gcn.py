@@ -165,16 +165,18 @@ def test_stopping_rules_against_plain_loops(cost):
     assert GCN["paper_rule"](cost) == stop
 
 
+def trained(chapter, graph, labels=None, **options):
+    """A network from the seed 0, and its history; `labels` in the place of the graph's own."""
+    a_hat, x, own, split = chapter["prepared"]("cora")
+    torch.manual_seed(0)
+    model = chapter["FastGCN"](x.shape[1], 16, graph.classes)
+    return model, chapter["train"](model, a_hat, x, own if labels is None else labels, split, **options)
+
+
 def test_a_history_holds_what_the_last_network_does_and_other_labels_do_not_matter():
     chapter, graph = stand_in()
     a_hat, x, labels, split = chapter["prepared"]("cora")
-
-    def trained(labels):
-        torch.manual_seed(0)
-        model = chapter["FastGCN"](x.shape[1], 16, graph.classes)
-        return model, chapter["train"](model, a_hat, x, labels, split, epochs=15)
-
-    model, history = trained(labels)
+    model, history = trained(chapter, graph, epochs=15)
     logits = model.eval()(a_hat, x)
     validation, test = split[1:]
     right = logits.argmax(1) == labels
@@ -187,22 +189,15 @@ def test_a_history_holds_what_the_last_network_does_and_other_labels_do_not_matt
     assert np.array_equal(split[1], graph.validation) and np.array_equal(split[2], graph.test)
     hidden = labels.clone()
     hidden[torch.cat(split[1:])] = 0
-    torch.testing.assert_close(trained(hidden)[0].first.weight, model.first.weight, atol=0, rtol=0)
+    torch.testing.assert_close(
+        trained(chapter, graph, hidden, epochs=15)[0].first.weight, model.first.weight, atol=0, rtol=0
+    )
 
 
 def test_decay_acts_on_the_first_layer_only():
-    chapter, graph = stand_in()
-    a_hat, x, labels, split = chapter["prepared"]("cora")
-
-    def weights(decay):
-        torch.manual_seed(0)
-        model = chapter["FastGCN"](x.shape[1], 16, graph.classes)
-        chapter["train"](model, a_hat, x, labels, split, epochs=1, decay=decay)
-        return model.first.weight, model.second.weight
-
-    without, with_decay = weights(0.0), weights(10.0)
-    assert not torch.allclose(without[0], with_decay[0])
-    torch.testing.assert_close(without[1], with_decay[1])
+    without, with_decay = (trained(*stand_in(), epochs=1, decay=decay)[0] for decay in (0.0, 10.0))
+    assert not torch.allclose(without.first.weight, with_decay.first.weight)
+    torch.testing.assert_close(without.second.weight, with_decay.second.weight)
 
 
 def test_shuffled_edges_keep_the_ends_and_lose_the_pairs():

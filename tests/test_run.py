@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from conftest import SAMPLE_CLAIM
 
 from utils import ROOT, datasets, notebook
 from utils.notebook import chapter, dgl_compat, profiles, show
@@ -228,17 +229,8 @@ def test_a_shift_moves_every_generator_and_no_seed_that_a_function_is_given():
 @pytest.fixture
 def sample(tmp_path, monkeypatch):
     """A running chapter with one claim on Cora and one control, and a folder of records with its quick run."""
-    claim = {
-        "id": "accuracy",
-        "statement": "The model classifies.",
-        "paper": 80.0,
-        "source": "Table 1",
-        "evidence": "paper",
-        "protocol": {"split": "fixed", "seeds": 3, "metric": "accuracy", "selection": "last epoch"},
-        "kind": "interval",
-        "tolerance": 1.0,
-        "reason": "a reason",
-        "expected": "reproduced",
+    claim = SAMPLE_CLAIM | {
+        "unit": "",
         "data": "cora",
         "headline": True,
         "controls": [{"id": "mlp", "statement": "no edges"}],
