@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import os
-import struct
 from pathlib import Path
 from typing import Any
 
+import imagesize
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 PER_INCH = 110  # pixels of a page that an inch of a figure takes; a wide figure takes the page's width at most
-INCH = 0.0254  # metres
 
 
 def inches(path: Path) -> float | None:
-    """The width of a PNG file, if it says how dense its pixels are."""
-    data = path.read_bytes()
-    place = data.find(b"pHYs", 0, 4096)
-    if not data.startswith(b"\x89PNG") or place < 0:
-        return None
-    (pixels,) = struct.unpack(">I", data[16:20])
-    (per_metre,) = struct.unpack(">I", data[place + 4 : place + 8])
-    return pixels / per_metre / INCH if data[place + 12] == 1 and per_metre else None
+    """The width of a picture, if it says how dense its pixels are."""
+    density, _ = imagesize.getDPI(path)
+    return imagesize.get(path)[0] / density if density > 0 else None
 
 
 class Widths(SphinxPostTransform):
