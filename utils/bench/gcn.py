@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,40 +18,20 @@ def measure(entry: Entry) -> None:
     chapter, graph = of_chapter("gcn"), citation.load("cora")
     dgl = dgl_or_stop()
     words, labels, split = chapter["inputs"](graph)
-    a_hat = chapter["normalised_adjacency"](graph.edges, len(labels))
-    constant = chapter["Constant"]
-    inputs, classes, dense = words.shape[1], graph.classes, words.to_dense()
+    chapter |= {"labels": labels, "split": split}  # which the chapter's `epoch` reads
+    a_hat, constant = chapter["normalised_adjacency"](graph.edges, len(labels)), chapter["Constant"]
+    size = words.shape[1], 16, graph.classes
+    library = chapter["DenseGCN"](*size)
+    library.first, library.second = (dgl.nn.GraphConv(*ends, bias=False) for ends in (size[:2], size[1:]))
     both = dgl.to_bidirected(dgl.graph(tuple(graph.edges.T), num_nodes=len(labels)))
-
-    def epoch(model: torch.nn.Module, matrix: Any, features: Any, dropped: Callable | None = None) -> Step:
-        optimizer = torch.optim.Adam(decayed_first(model), lr=0.01)
-        model.train()
-        if dropped:
-            model.drop = dropped  # type: ignore[assignment]
-
-        def step() -> None:
-            loss = F.cross_entropy(model(matrix, features)[split[0]], labels[split[0]])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-
-        return step
-
-    library = chapter["GCN"](inputs, 16, classes)
-    library.first = dgl.nn.GraphConv(inputs, 16, bias=False)
-    library.second = dgl.nn.GraphConv(16, classes, bias=False)
-    steps = {
-        "this book, fast form": epoch(chapter["FastGCN"](inputs, 16, classes), constant(a_hat), constant(words)),
-        "this book, plain form": epoch(chapter["GCN"](inputs, 16, classes), a_hat, words),
-        "DGL GraphConv, dense features": epoch(library, dgl.add_self_loop(both), dense, lambda x: F.dropout(x, 0.5)),
+    forms = {
+        "this book, fast form": (chapter["FastGCN"](*size), constant(a_hat), constant(words)),
+        "this book, plain form": (chapter["GCN"](*size), a_hat, words),
+        "DGL GraphConv, dense features": (library, dgl.add_self_loop(both), words.to_dense()),
     }
+    steps = {name: chapter["epoch"](*form) for name, form in forms.items()}
     entry.compare("GCN, training epoch on Cora", entry.medians(steps), wanted=20)
     grow(entry, chapter)
-
-
-def decayed_first(model: Any) -> list[dict[str, Any]]:
-    """The parameters of two layers, of which the first has weight decay."""
-    return [{"params": model.first.parameters(), "weight_decay": 5e-4}, {"params": model.second.parameters()}]
 
 
 def grow(entry: Entry, chapter: dict[str, Any]) -> None:
