@@ -14,16 +14,8 @@ from typing import Any
 
 from utils import ROOT
 
-PLUMBING = {
-    "cards",
-    "download",
-    "errors",
-    "files",
-    "provenance",
-    "registry",
-    "safe",
-    "text",
-}  # of utils.datasets: no loaders
+# Modules of utils.datasets that are no loaders.
+PLUMBING = {"cards", "download", "errors", "files", "provenance", "registry", "safe", "text"}
 DRAWS = {"plt", "axis", "axes", "ax", "figure", "fig", "display", "print"}  # names whose calls only show something
 SHOWS = {"say", "table", "compare", "finish", "start"}  # methods of `chapter` and `notebook` that decide no number
 NO_NUMBER = ("utils", "matplotlib")  # packages whose imports decide no number
