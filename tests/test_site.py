@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+from collections import Counter
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,8 +23,8 @@ from playwright.sync_api import sync_playwright
 
 from utils import ROOT
 from utils.records import claims, runs, verdicts
+from utils.site import front, views
 from utils.site import pages as pages_of_site
-from utils.site import views
 
 PHONE = {"width": 375, "height": 800}
 DESK = {"width": 1440, "height": 900}
@@ -266,28 +267,28 @@ def badge(row: Tag) -> str:
 
 @pytest.fixture(scope="module")
 def soups(site) -> dict[str, BeautifulSoup]:
-    names = [*claims.chapters(), "index"]
-    paths = {name: site / ("index.html" if name == "index" else f"chapters/{name}.html") for name in names}
+    paths = {name: site / f"chapters/{name}.html" for name in claims.chapters()}
+    paths |= {name: site / f"{name}.html" for name in ("index", "scoreboard")}
     return {name: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for name, path in paths.items()}
 
 
 def test_every_row_of_the_scoreboard_lands_on_the_row_that_it_quotes(soups):
     seen = set()
-    for row in soups["index"].select("table.scores tbody tr"):
+    for row in soups["scoreboard"].select("table.scores tbody tr"):
         chapter, claim = re.fullmatch(r"chapters/(\w+)\.html#claim-(\S+)", row.select_one("a")["href"]).groups()
         there = rows_of(soups[chapter])[claim]
         assert len(soups[chapter].select(f"[id='claim-{claim}']")) == 1, f"{chapter}: two places for {claim}"
         assert badge(row) == badge(there), f"{chapter}: {claim}"
-        shown = row.select_one("[data-label=recorded]")
+        shown = row.select_one("[data-label=here]")
         assert shown is None or there.select_one(".measured").get_text() == shown.get_text(), f"{chapter}: {claim}"
         seen.add((chapter, claim))
     assert seen == {(name, claim.id) for name in claims.chapters() for claim in claims.load(name).claims}
 
 
 def test_the_overview_counts_scored_claims_only(soups):
-    for row in soups["index"].select("table.overview tbody tr"):
+    for row in soups["scoreboard"].select("table.overview tbody tr"):
         chapter = Path(row.select_one("a")["href"]).stem
-        counted = sum(int(cell.get_text()) for cell in row.select("td")[1:] if cell.get_text() != "–")
+        counted = sum(int(cell.get_text()) for cell in row.select("td")[1:-1] if cell.get_text() != "–")
         assert counted == sum(claim.evidence in verdicts.SCORED for claim in claims.load(chapter).claims)
 
 
@@ -342,7 +343,7 @@ def test_only_stale_records_are_called_stale(soups):
         marks = soups[name].select(".stale")
         assert bool(marks) == bool(run.stale), f"{name}: {run.stale}"
         assert run.stale or "Made by the code as it stands." in soups[name].select_one(".provenance").get_text()
-    old = {row.td.get_text() for row in soups["index"].select("table.scores tbody tr") if row.select(".stale")}
+    old = {row.td.get_text() for row in soups["scoreboard"].select("table.overview tbody tr") if row.select(".stale")}
     assert old == {claims.load(name).title for name in claims.chapters() if runs.leading(name).stale}
 
 
@@ -446,40 +447,113 @@ def test_formulas_begin_where_scrolling_reaches(visits):
     assert not {name: v["cut"] for name, v in visits.items() if v["cut"]}
 
 
-def test_the_scoreboard_shows_the_claims_one_chooses(browser, address):
-    page = browser.new_page()
-    page.goto(address + "index.html", wait_until="networkidle")
-    table = page.locator("table[data-choices='0 2 3']")
-    total = table.locator("tbody tr").count()
-    chapter, evidence, verdict = page.locator(".choices select").all()
-    verdict.select_option(label="✗ not reproduced")
-    found = table.locator("tbody tr:visible td:nth-child(4)").all_inner_texts()
-    assert 0 < len(found) < total and set(found) == {"✗ not reproduced"}
-    chapter.select_option(label="Graph convolutional networks")
-    assert set(table.locator("tbody tr:visible td:first-child").all_inner_texts()) == {"Graph convolutional networks"}
-    evidence.select_option("own")
-    assert table.locator("tbody tr:visible").count() == 0  # an expectation holds or does not; papers are reproduced
-    for select in (chapter, evidence, verdict):
-        select.select_option("")
-    assert table.locator("tbody tr:visible").count() == total
-    assert page.locator(".choices [role=status]").inner_text() == f"{total} of {total} shown"
+@pytest.fixture
+def board(browser, address):
+    """The scoreboard, opened anew."""
+    page = browser.new_page(viewport=DESK)
+    page.goto(address + "scoreboard.html", wait_until="networkidle")
+    yield page
     page.close()
 
 
-def test_scoreboard_sorts(browser, address):
-    page = browser.new_page()
-    page.goto(address + "index.html", wait_until="networkidle")
-    table = page.locator("table.scores").first
-    claims = functools.partial(table.locator("tbody td:nth-child(2)").all_inner_texts)
-    head = table.locator("thead th").nth(1)
-    before = claims()
+def choose(page, field: str, value: str) -> None:
+    page.locator(f"form.choices [name={field}]").select_option(value)
+
+
+def test_the_scoreboard_shows_the_claims_one_chooses(board):
+    rows = board.locator("#claims-table tbody tr")
+    total, shown = rows.count(), board.locator("form.choices output")
+    assert shown.inner_text() == f"{total} of {total} shown"
+    choose(board, "verdict", "not reproduced")
+    found = rows.locator("td:nth-child(2)").all_inner_texts()
+    assert 0 < len(found) < total and all(text.startswith("✗") for text in found)
+    assert shown.inner_text() == f"{len(found)} of {total} shown"
+    choose(board, "chapter", "gcn")
+    assert set(rows.evaluate_all("rows => rows.map(row => row.dataset.chapter)")) == {"gcn"}
+    choose(board, "verdict", "")
+    board.locator("form.choices [name=headline]").check()
+    chosen = [claim for claim in claims.load("gcn").claims if claim.headline]
+    assert rows.count() == len(chosen) > 1
+    board.locator("form.choices [name=q]").fill("Citeseer")
+    assert 0 < rows.count() < len(chosen)
+    assert all("Citeseer" in text for text in rows.locator("td:nth-child(3)").all_inner_texts())
+
+
+def test_choices_live_in_the_address_and_survive_a_visit_to_a_chapter(board, address):
+    choose(board, "verdict", "not reproduced")
+    board.locator("form.choices [name=q]").fill("F1")
+    kept, rows = board.url, board.locator("#claims-table tbody tr")
+    before = rows.all_inner_texts()
+    assert kept == address + "scoreboard.html?verdict=not+reproduced&q=F1" and before
+    rows.locator("a").first.click()
+    board.wait_for_url("**/chapters/**")
+    board.go_back(wait_until="networkidle")
+    assert board.url == kept and rows.all_inner_texts() == before
+    assert board.locator("form.choices [name=q]").input_value() == "F1"
+    board.goto(address + "scoreboard.html?verdict=close&nonsense=1", wait_until="networkidle")
+    assert all(text.startswith("≈") for text in rows.locator("td:nth-child(2)").all_inner_texts())
+
+
+def test_a_heading_sorts_and_stays_in_sight(board):
+    claims_now = functools.partial(board.locator("#claims-table tbody td:nth-child(3)").all_inner_texts)
+    head, before = board.locator("#claims-table thead th").nth(2), claims_now()
     assert len(set(before)) > 1
-    head.locator("button").click()
-    ascending = claims()
-    assert head.get_attribute("aria-sort") == "ascending"
-    head.locator("button").press("Enter")
-    assert head.get_attribute("aria-sort") == "descending"
-    assert claims() != ascending
-    assert sorted(claims()) == sorted(ascending) == sorted(before)
-    assert ascending == page.evaluate("texts => texts.sort((a, b) => a.localeCompare(b))", before)
+    head.click()
+    ascending = claims_now()
+    assert head.get_attribute("aria-sort") == "ascending" and ascending != before
+    head.locator("[role=button]").press("Enter")
+    assert head.get_attribute("aria-sort") == "descending" and claims_now() != ascending
+    assert sorted(claims_now()) == sorted(before)
+    board.locator("#claims-table tbody tr").nth(100).scroll_into_view_if_needed()
+    assert 0 <= head.bounding_box()["y"] < 100
+
+
+def test_claims_stand_in_the_order_of_the_book_and_name_their_chapter_once(board):
+    listed = re.findall(r"file: chapters/(\w+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    rows = board.locator("#claims-table tbody tr")
+    chapters = rows.evaluate_all("rows => rows.map(row => row.dataset.chapter)")
+    assert list(dict.fromkeys(chapters)) == listed
+    assert rows.evaluate_all("rows => rows.filter(row => !row.matches('.same-chapter')).length") == len(listed)
+
+
+def test_the_front_page_says_what_the_book_is_in_one_screen(browser, address):
+    page = browser.new_page(viewport=DESK)
+    page.goto(address + "index.html", wait_until="networkidle")
+    boxes = [page.locator(part).first.bounding_box() for part in (".headlines [role=img]", ".total", ".doors")]
+    links = page.locator(".doors a").evaluate_all("links => links.map(link => link.getAttribute('href'))")
+    cards = page.locator("ol.gallery li").count()
     page.close()
+    assert max(box["y"] + box["height"] for box in boxes) <= DESK["height"]
+    assert links == ["chapters/gcn.html", "running.html", "scoreboard.html"]
+    assert cards == len(claims.chapters())
+
+
+def test_the_bar_counts_every_scored_claim_and_opens_them(soups):
+    parts = soups["index"].select(".total-bar a")
+    counts = {part["title"].partition(" ")[2]: int(part["title"].partition(" ")[0]) for part in parts}
+    rows = soups["scoreboard"].select("#claims-table tbody tr")
+    assert counts == dict(Counter(row["data-verdict"] for row in rows))
+    assert all(part["href"].startswith("scoreboard.html?verdict=") for part in parts)
+
+
+def test_every_chapter_has_a_card_with_its_picture_and_a_line_of_result(site, soups):
+    for card in soups["index"].select("ol.gallery li"):
+        assert (site / card.select_one("img")["src"]).stat().st_size < 100_000
+        assert card.select_one(".says").get_text() and card.select_one(".result .badge"), card.get_text()
+    assert set(yaml.safe_load((ROOT / "data/gallery.yml").read_text(encoding="utf-8"))) == set(claims.chapters())
+
+
+def test_a_picture_of_the_gallery_that_is_not_there_is_an_error():
+    with pytest.raises(claims.ClaimError, match="no picture 'c99'"):
+        front.picture("gcn", "c99")
+
+
+def test_no_idea_descends_from_a_later_one():
+    ideas = {idea["chapter"]: idea for idea in yaml.safe_load((ROOT / "data/ideas.yml").read_text(encoding="utf-8"))}
+    for idea in ideas.values():
+        assert all(ideas[name]["year"] <= idea["year"] for name in idea.get("from", [])), idea
+
+
+def test_only_pages_with_sortable_tables_load_their_scripts(pages):
+    loading = {name for name, page in pages.items() if any("dataTables" in link for link in page.links)}
+    assert {"scoreboard.html", "running.html"} <= loading and not loading & {"index.html", "chapters/gcn.html"}
