@@ -12,6 +12,7 @@ from collections import Counter
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import axe_playwright_python
@@ -23,12 +24,13 @@ from playwright.sync_api import sync_playwright
 
 from utils import ROOT
 from utils.records import claims, runs, verdicts
-from utils.site import front, views
+from utils.site import front, head, icons, views
 from utils.site import pages as pages_of_site
 
 PHONE = {"width": 375, "height": 800}
 DESK = {"width": 1440, "height": 900}
 FIRST_SCREEN = ["gcn"]  # chapters whose picture and first result are seen without scrolling
+HEAVIEST = {True: 3_600_000, False: 1_100_000}  # bytes of a page, with and without formulas
 LAPTOP = {"width": 1200, "height": 800}  # the narrowest window with a column on either side of the text
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 # How far to the right each verdict of the recorded run reaches.
@@ -557,3 +559,70 @@ def test_no_idea_descends_from_a_later_one():
 def test_only_pages_with_sortable_tables_load_their_scripts(pages):
     loading = {name for name, page in pages.items() if any("dataTables" in link for link in page.links)}
     assert {"scoreboard.html", "running.html"} <= loading and not loading & {"index.html", "chapters/gcn.html"}
+
+
+def test_a_visit_loads_what_the_page_needs(site, address, visits):
+    """Explorable figures apart, whose scripts are loaded when the figure comes near the window."""
+    for name, visit in visits.items():
+        files = {site / unquote(urlsplit(url).path).lstrip("/") for url in visit["requests"] if url.startswith(address)}
+        weight = sum(path.stat().st_size for path in files if path.is_file() and path.name != "vega.js")
+        formulas = any("mathjax" in url for url in visit["requests"])
+        assert weight <= HEAVIEST[formulas], f"{name}: {weight} bytes, {len(files)} requests"
+    with_math = {name for name, v in visits.items() if any("mathjax" in url for url in v["requests"])}
+    assert "chapters/gcn.html" in with_math and not with_math & {"index.html", "scoreboard.html", "running.html"}
+    assert not [url for v in visits.values() for url in v["requests"] if "fontawesome" in url]
+
+
+def test_every_icon_of_the_theme_is_drawn(site, pages):
+    sheet = (site / "_static/icons.css").read_text(encoding="utf-8")
+    used = {name for page in pages for name in icons.USED.findall((site / page).read_text(encoding="utf-8"))}
+    assert len(used) > 10
+    assert not [name for name in used - icons.NO_ICONS if f".fa-{name} {{" not in sheet]
+    with pytest.raises(ValueError, match="no icon 'nonsense'"):
+        icons.definition('{bars:[1,2,[],"f","M0"]}', "nonsense")
+
+
+def test_every_page_says_what_it_is_about(soups):
+    for name in ("index", *claims.chapters()):
+        said = soups[name].select_one("meta[name=description]")["content"]
+        assert 40 < len(said) <= 200 and soups[name].select_one("meta[property='og:title']")["content"]
+
+
+def test_a_site_with_an_address_has_a_sitemap_and_pictures_for_shared_links(site, tmp_path):
+    app = SimpleNamespace(outdir=str(site), config=SimpleNamespace(html_baseurl="https://x.org/b/", html_title="Book"))
+    made = head.tags(app, "chapters/gcn", "A <b>", 'says "so"')
+    assert '<meta property="og:url" content="https://x.org/b/chapters/gcn.html">' in made
+    assert '<meta property="og:image" content="https://x.org/b/_static/thumbnails/gcn.png">' in made
+    assert "says &quot;so&quot;" in made and "A &lt;b&gt;" in made
+    app.outdir, app.builder = str(tmp_path), SimpleNamespace(format="html")
+    app.env = SimpleNamespace(found_docs={"index", "chapters/gcn"})
+    head.write_sitemap(app, None)
+    assert "<loc>https://x.org/b/chapters/gcn.html</loc>" in (tmp_path / "sitemap.xml").read_text(encoding="utf-8")
+
+
+def test_an_address_that_is_not_there_gets_a_page(site):
+    assert "Not here" in (site / "404.html").read_text(encoding="utf-8")
+
+
+def test_no_table_shows_an_empty_heading(soups):
+    for name, soup in soups.items():
+        assert not [row for row in soup.select("article thead tr") if not row.get_text().strip()], name
+
+
+@pytest.mark.parametrize("term", ["注意力", "池化", "over-smoothing"])
+def test_search_finds_a_term_wherever_it_stands(browser, address, site, term):
+    page = browser.new_page()
+    page.goto(f"{address}search.html?q={term}", wait_until="networkidle")
+    page.locator("#search-results li").first.wait_for()
+    links = page.locator("#search-results li > a").evaluate_all("links => links.map(link => link.pathname)")
+    page.close()
+    found = {link.lstrip("/") for link in links}
+    bodies = {
+        path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in site.glob("chapters/*.html")
+    }
+    wanted = {
+        path.relative_to(site).as_posix()
+        for path, soup in bodies.items()
+        if term in soup.select_one("article").get_text()
+    }
+    assert wanted and wanted <= found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sphinx.application import Sphinx
 
 PARTS: tuple[str, ...] = ("recorded", "scoreboard", "tables", "front", "pages", "ideas", "symbols", "benchmarks")
-PARTS += ("explorables", "pictures", "assets")
+PARTS += ("explorables", "pictures", "assets", "icons", "head", "search")
 
 
 def setup(app: Sphinx) -> dict:

@@ -116,8 +116,15 @@ def note_how_to_run(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     title.parent.insert(title.parent.index(title) + 1, views.raw("how_to_run", running=running, source=source))
 
 
+def drop_empty_heads(doctree: nodes.document) -> None:
+    """A table with empty headings, as chapters use for their card, needs no heading row."""
+    for head in [head for head in doctree.findall(nodes.thead) if not head.astext().strip()]:
+        head.parent.remove(head)
+
+
 def finish_page(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """All additions to a page."""
+    drop_empty_heads(doctree)
     if docname == "glossary":
         name_terms(doctree)
     if docname.startswith("chapters/"):
