@@ -22,7 +22,7 @@ LEFT, RIGHT, TOP, BOTTOM = 54, 14, 12, 40
 
 
 def comparisons_html(entries: dict[str, Any]) -> str:
-    """How many aims were met, where that was measured; a table against what a reader would otherwise use, one of the rest."""
+    """How many aims were met, and where; a table against what a reader would otherwise use, and one of the rest."""
     rows = [
         {"comparison": comparison, "met": bench.met(comparison), "name": name, "stamp": entry["stamp"]}
         | {"peer": against_a_peer(comparison), "faster": smaller(comparison)}
