@@ -600,6 +600,12 @@ def test_a_site_with_an_address_has_a_sitemap_and_pictures_for_shared_links(site
     assert "<loc>https://x.org/b/chapters/gcn.html</loc>" in (tmp_path / "sitemap.xml").read_text(encoding="utf-8")
 
 
+def test_chapters_of_a_book_with_an_address_open_in_colab_by_one_click():
+    with_address = views.markup("how_to_run", running="r", source="s", colab="https://colab.example/x")
+    assert 'href="https://colab.example/x">open it in Colab' in with_address
+    assert "Colab" not in views.markup("how_to_run", running="r", source="s", colab="")
+
+
 def test_an_address_that_is_not_there_gets_a_page(site):
     assert "Not here" in (site / "404.html").read_text(encoding="utf-8")
 
