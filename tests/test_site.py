@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import axe_playwright_python
+import pypdf
 import pytest
 import yaml
 from bs4 import BeautifulSoup, Tag
@@ -26,6 +27,7 @@ from utils import ROOT
 from utils.records import claims, runs, verdicts
 from utils.site import front, head, icons, views
 from utils.site import pages as pages_of_site
+from utils.tools import pdf
 
 PHONE = {"width": 375, "height": 800}
 DESK = {"width": 1440, "height": 900}
@@ -632,3 +634,19 @@ def test_search_finds_a_term_wherever_it_stands(browser, address, site, term):
         if term in soup.select_one("article").get_text()
     }
     assert wanted and wanted <= found
+
+
+def test_the_book_prints_into_one_pdf_with_sources_unfolded(browser, site, tmp_path):
+    out = tmp_path / "book.pdf"
+    code = "from pathlib import Path; from utils.tools import pdf; pages = ['index.html', 'chapters/gcn.html']\n"
+    code += f"print(pdf.print_pages(pages, Path({str(out)!r}), Path({str(site)!r})))"
+    environment = os.environ | {"CHROMIUM": chromium()}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    book = pypdf.PdfReader(out)
+    assert len(book.pages) == int(done.stdout) > 20
+    assert [item.title for item in book.outline] == ["Paper Walkthroughs", "6. Graph convolutional networks"]
+    text = "".join(page.extract_text() for page in book.pages)
+    assert "Table 2, row GCN (this paper)" in text  # the source of a claim
+    assert "make book" in str(pytest.raises(SystemExit, pdf.print_pages, ["nowhere.html"], out, site).value)
+    assert pdf.contents()[0] == "index.html" and "chapters/gcn.html" in pdf.contents()
