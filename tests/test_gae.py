@@ -179,7 +179,7 @@ def test_the_shape_of_a_graph_is_that_of_networkx():
     assert largest == max(degree for _, degree in graph.degree)
 
 
-@pytest.mark.parametrize("words", ["raw", "scaled", "none", "dealt", "scaled dealt"])
+@pytest.mark.parametrize("words", ["raw", "scaled", "none", "dealt", "scaled dealt", "rare"])
 def test_features_are_those_asked_for(words):
     graph = citation.block_model("cora", nodes=200)
     found, given = GAE["features"](graph, words).to_dense().numpy(), graph.features.toarray()
@@ -189,6 +189,8 @@ def test_features_are_those_asked_for(words):
         np.testing.assert_array_equal(found, np.eye(200))
     elif words == "raw":
         np.testing.assert_array_equal(found, given)
+    elif words == "rare":
+        np.testing.assert_allclose(found, given * np.log(200 / given.sum(0).clip(1)), rtol=1e-5)
     elif words == "dealt":
         assert (found != given).any()
         np.testing.assert_array_equal(*(np.sort(rows, 0) for rows in (found, given)))
@@ -215,7 +217,7 @@ def test_a_tuned_run_stops_by_validation_links_and_mixing_uses_training_edges_on
     chapter.update(graphs={"cora": graph}, settings={"tuned_epochs": 31, "epochs": 31}, DEVICE="cpu")
     chapter["train"] = lambda *_, watch, **__: [watch(codes) for codes in (np.eye(300), graph.features.toarray())]
     train, validation, test = chapter["split_edges"](graph.edges, 300, 5)
-    found = chapter["tuned_run"]("cora", chapter["FastEncoder"], "raw", (False, 4), 5)
+    found = chapter["tuned_run"]("cora", chapter["FastEncoder"], "raw", ("raw", 4), 5)
     words = graph.features.toarray()
     forms = [
         chapter["scores"](codes, validation) + chapter["scores"](codes, test)
