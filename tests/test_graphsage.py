@@ -293,7 +293,8 @@ def small_ppi(tmp_path, monkeypatch):
     ids = rng.permutation(90).tolist()
     part = {i: place // 30 for place, i in enumerate(ids)}
     nodes = [{"id": i, "val": part[i] == 1, "test": part[i] == 2} for i in ids]
-    links = [{"source": g * 30 + a, "target": g * 30 + b} for g in range(3) for a, b in rng.integers(30, size=(90, 2)).tolist()]
+    ends = [(30 * g + rng.integers(30, size=(90, 2))).tolist() for g in range(3)]
+    links = [{"source": a, "target": b} for pairs in ends for a, b in pairs]
     features = rng.normal(size=(90, 50)).astype(np.float32)
     labels = {str(i): (features[i, :5] > 0).astype(int).tolist() for i in ids}
     parts = {"G": {"nodes": nodes, "links": links}, "id_map": {str(i): i for i in ids}, "class_map": labels}
