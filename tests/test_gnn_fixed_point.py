@@ -159,12 +159,10 @@ def test_weights_are_those_of_the_best_validation_accuracy():
 
 def test_the_setting_is_chosen_on_validation():
     chapter = definitions.of_chapter("gnn_fixed_point")
-    chapter["grid"] = [(1, 8), (3, 8), (2, 16)]
-    invented = lambda setting, seed: [setting[0], -setting[0]]  # noqa: E731
+    chapter["settings"] = {"rates": (1, 3, 2)}
+    invented = lambda kind, rate, seed: [rate, -rate]  # noqa: E731
     invented.__name__ = "invented"
-    chapter["seeds"] = SimpleNamespace(
-        each=lambda function, given, *rest: [function(*rest[1:], seed) for seed in given]
-    )
+    chapter["seeds"] = SimpleNamespace(each=lambda function, given, *rest: [function(*rest, seed) for seed in given])
     assert chapter["tuned"](invented, 4, "kind")[:, 1].tolist() == [-3] * 4
 
 
