@@ -27,7 +27,7 @@ from utils.site import views
 
 PHONE = {"width": 375, "height": 800}
 DESK = {"width": 1440, "height": 900}
-FIRST_SCREEN = ["gcn"]  # chapters whose picture and first result are seen without scrolling
+FIRST_SCREEN = ["gcn", "gat"]  # chapters whose picture and first result are seen without scrolling
 LAPTOP = {"width": 1200, "height": 800}  # the narrowest window with a column on either side of the text
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 # How far to the right each verdict of the recorded run reaches.
