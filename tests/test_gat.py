@@ -133,15 +133,11 @@ def test_dropout_keeps_pattern_and_mean_and_has_three_places_or_two():
     dropped, before = GAT["GAT"](200, 2).drop(matrix).to_dense(), matrix.to_dense()
     assert not dropped[before == 0].any() and abs(dropped.sum() / before.sum() - 1) < 0.05
     edges, x = GAT["neighbourhoods"](np.array([[0, 1], [1, 2]]), 3), torch.randn(3, 4)
-    for third, kept in ((True, False), (False, True)):
-        layer = GAT["GraphAttention"](4, 3, 2, third=third, rate=0.5).train()
-        layer.attention = lambda h, e: torch.ones(e.shape[1], 2)
-        seen = []
-        original = torch.nn.functional.dropout
-        torch.nn.functional.dropout = lambda v, p, t: seen.append((tuple(v.shape), t)) or original(v, p, t)
-        layer(edges, x)
-        torch.nn.functional.dropout = original
-        assert seen == [((7, 2), True), ((3, 2, 3), not kept)]
+    for third in (True, False):
+        torch.manual_seed(0)
+        layer = GAT["GraphAttention"](4, 50, 20, third=third, rate=0.5).train()
+        there = layer(edges, x) != 0  # a dropped weight silences all features, the third dropout some of them
+        assert bool((there.any(2) == there.all(2)).all()) is not third
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=40), st.integers(1, 8))
