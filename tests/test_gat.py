@@ -318,12 +318,13 @@ def test_static_attention_has_one_favourite_and_dynamic_attention_does_not():
 
 
 def test_entropy_of_equal_and_of_one_sided_weights():
-    edges = GAT["neighbourhoods"](np.array([[0, 1], [1, 2], [0, 2]]), 4)
+    chapter = definitions.of_chapter("gat")
+    chapter["edges"] = GAT["neighbourhoods"](np.array([[0, 1], [1, 2], [0, 2]]), 4)
     model, x = GAT["GAT"](5, 2), torch.randn(4, 5)
     for constant, even in ((True, True), (False, False)):
         model.first.constant = constant
         model.first.a.data *= 30
-        entropy, norm = GAT["look_inside"](model, edges, x)
+        entropy, norm = chapter["look_inside"](model, x)
         assert (abs(entropy - 1) < 1e-5) is even and norm > 0
 
 
