@@ -31,7 +31,13 @@ from utils.tools import pdf
 
 PHONE = {"width": 375, "height": 800}
 DESK = {"width": 1440, "height": 900}
-FIRST_SCREEN = ["gae", "gat", "gcn", "gnn_fixed_point", "graphsage"]  # chapters whose picture and first result are seen without scrolling
+FIRST_SCREEN = [
+    "gae",
+    "gat",
+    "gcn",
+    "gnn_fixed_point",
+    "graphsage",
+]  # chapters whose picture and first result are seen without scrolling
 HEAVIEST = {True: 3_600_000, False: 1_100_000}  # bytes of a page, with and without formulas
 LAPTOP = {"width": 1200, "height": 800}  # the narrowest window with a column on either side of the text
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
