@@ -651,7 +651,8 @@ def test_the_book_prints_into_one_pdf_with_sources_unfolded(browser, site, tmp_p
     assert done.returncode == 0, done.stderr
     book = pypdf.PdfReader(out)
     assert len(book.pages) == int(done.stdout) > 20
-    assert [item.title for item in book.outline] == ["Paper Walkthroughs", "6. Graph convolutional networks"]
+    titles = [re.sub(r"^\d+\. ", "", item.title) for item in book.outline]
+    assert titles == ["Paper Walkthroughs", "Graph convolutional networks"]
     text = "".join(page.extract_text() for page in book.pages)
     assert "Table 2, row GCN (this paper)" in text  # the source of a claim
     assert "make book" in str(pytest.raises(SystemExit, pdf.print_pages, ["nowhere.html"], out, site).value)

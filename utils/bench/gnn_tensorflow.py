@@ -5,15 +5,17 @@ The weights are those after some steps with the lazy penalty, at which the loop 
 
 from __future__ import annotations
 
+import os
+
 from utils.bench.common import Entry
 from utils.tools.definitions import of_chapter
 
 
 def measure(entry: Entry) -> None:
     """Measure, and put what was found into the entry."""
+    for kind in ("INTRAOP", "INTEROP"):
+        os.environ.setdefault(f"TF_NUM_{kind}_THREADS", "1")  # which TensorFlow reads when it is imported
     chapter = of_chapter("gnn_tensorflow")
-    for kind in ("intra", "inter"):
-        getattr(chapter["tf"].config.threading, f"set_{kind}_op_parallelism_threads")(1)
     parts = chapter["load"](None if entry.scale == 1 else 3)
     chapter |= {"parts": parts, "graphs": {name: chapter["as_graph"](part) for name, part in parts.items()}}
     steps = entry.few(500, 2)
