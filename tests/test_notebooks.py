@@ -18,7 +18,6 @@ from utils.tools import definitions, exercises
 CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
 NOT_COMPARED = {"nbval-ignore-output", "nbval-skip"}
 LONGEST_CELL = 52  # lines; settings of three profiles may be longer
-LONGEST_FOLDED = 80  # of a cell that readers see only if they ask
 MACHINE = re.compile(r"/(?:home|root|work|tmp|Users|content)/\w|[A-Z]:\\\\")
 
 
@@ -89,8 +88,7 @@ def test_cells_are_short_and_figures_have_alt_text(chapter):
         if sources.is_start_cell(cell["source"]):  # not shown
             continue
         if "}[chapter.profile]" not in cell["source"]:
-            longest = LONGEST_FOLDED if "hide-input" in tags(cell) else LONGEST_CELL
-            assert len(cell["source"].splitlines()) <= longest, cell["source"]
+            assert len(cell["source"].splitlines()) <= LONGEST_CELL, cell["source"]
         if shows_figure(cell):
             assert len(cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")) > 40, cell["source"]
 
