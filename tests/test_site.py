@@ -3,7 +3,6 @@
 import functools
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -105,8 +104,7 @@ def pages(site) -> dict[str, Page]:
 
 def chromium() -> str | None:
     """A browser: the one named by CHROMIUM, one on the path, or playwright's own."""
-    names = [os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome"]
-    found = next((path for name in names if name and (path := shutil.which(name))), None)
+    found = pdf.chromium()
     if found is None:
         with sync_playwright() as playwright:
             own = playwright.chromium.executable_path
