@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -16,225 +15,333 @@ from utils.tools import definitions, exercises
 CHAPTER = definitions.of_chapter("gates_and_depth")
 CHAPTER["DEVICE"] = "cpu"
 SIZE = st.integers(1, 6)
+SMALL = {
+    "lag_test": 200,
+    "stream_steps": 3,
+    "stream_test": 120,
+    "depth_epochs": 1,
+    "letter_steps": 3,
+    "masks": 2,
+}
+
+
+def fresh(**more):
+    """The chapter's definitions with small settings and data of its shape."""
+    chapter = definitions.of_chapter("gates_and_depth")
+    torch.manual_seed(0)
+    labels = torch.arange(60) % 10
+    digits = torch.randn(60, 784) + 3 * F.one_hot(labels, 784)
+    letters = torch.randint(5, (3, 1040))
+    chapter |= {"DEVICE": "cpu", "settings": SMALL | more, "letters": list("abcde")}
+    chapter |= dict.fromkeys(("learning", "validation", "testing"), (digits, labels))
+    chapter["text_part"] = dict(zip(("learn", "validate", "test"), letters[:, :1024], strict=True))
+    return chapter
 
 
 @given(SIZE, SIZE, SIZE)
 @settings(max_examples=20, deadline=None)
-def test_one_step_of_each_cell_is_that_of_torch(batch, inputs, width):
+def test_the_lstm_cell_is_that_of_torch(batch, inputs, width):
     torch.manual_seed(width)
     x, h, c = (torch.randn(batch, size, dtype=torch.double) for size in (inputs, width, width))
-    gru, lstm = nn.GRUCell(inputs, width).double(), nn.LSTMCell(inputs, width).double()
-    b = torch.stack([gru.bias_ih, gru.bias_hh])
-    found = CHAPTER["gru_step"](x, h, gru.weight_ih, gru.weight_hh, b, reset_after=True)
-    torch.testing.assert_close(found, gru(x, h), rtol=0, atol=1e-12)
-    found = CHAPTER["lstm_step"](x, h, c, lstm.weight_ih, lstm.weight_hh, lstm.bias_ih + lstm.bias_hh)
-    torch.testing.assert_close(found, lstm(x, (h, c)), rtol=0, atol=1e-12)
+    theirs, ours = nn.LSTMCell(inputs, width).double(), CHAPTER["LSTMCell"](inputs, width).double()
+    ours.maps.weight.data = torch.cat([theirs.weight_hh, theirs.weight_ih], 1).data
+    ours.maps.bias.data = (theirs.bias_hh + theirs.bias_ih).data
+    for a, b in zip(ours(x, h, c), theirs(x, (h, c)), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
-def test_the_two_grus_are_one_where_the_reset_gate_is_open():
+@given(SIZE, SIZE, SIZE)
+@settings(max_examples=20, deadline=None)
+def test_the_gru_cell_is_its_formula(batch, inputs, width):
+    torch.manual_seed(width)
+    x, h = torch.randn(batch, inputs), torch.randn(batch, width)
+    cell = CHAPTER["GRUCell"](inputs, width)
+    W_r, W_z = cell.gates.weight.split(width)
+    b_r, b_z = cell.gates.bias.split(width)
+    both = torch.cat([h, x], 1)
+    r, z = torch.sigmoid(both @ W_r.T + b_r), torch.sigmoid(both @ W_z.T + b_z)
+    proposed = torch.tanh(torch.cat([r * h, x], 1) @ cell.propose.weight.T + cell.propose.bias)
+    torch.testing.assert_close(cell(x, h), z * h + (1 - z) * proposed)
+
+
+def test_the_toy_is_a_product_of_forget_gates():
+    found = CHAPTER["held"]([8, 1, 1], [1, 0, 0], [0.5, 0.25, 0.5])
+    assert found == [8, 2, 1]
+
+
+@pytest.mark.parametrize("lag", [5, 40])
+def test_sequences_of_task_2c_are_as_the_paper_draws_them(lag):
+    rng = np.random.default_rng(0)
+    lengths = []
+    for _ in range(200):
+        x, second = CHAPTER["lagged"](6, lag, rng)
+        assert (x[0] == lag).all() and (x[-1] == lag + 3).all() and x[2:-1].max() < lag
+        assert torch.equal(x[1] - lag - 1, second) and second.max() <= 1
+        lengths.append(len(x) - 3)
+    assert min(lengths) == lag and abs(np.mean(lengths) - lag - 9) < 2.5  # the paper's q + 14 with its first k
+
+
+def test_the_fast_reader_is_the_plain_one():
     torch.manual_seed(0)
-    x, h, W, U = (torch.randn(*s, dtype=torch.double) for s in ((4, 3), (4, 5), (15, 3), (15, 5)))
-    b = torch.zeros(2, 15, dtype=torch.double)
-    closed = [CHAPTER["gru_step"](x, h, W, U, b, reset_after=after) for after in (True, False)]
-    assert not torch.allclose(*closed, atol=1e-6)
-    b[0, :5] = 100.0  # sigmoid is 1
-    torch.testing.assert_close(*(CHAPTER["gru_step"](x, h, W, U, b, reset_after=after) for after in (True, False)))
+    plain, fast = CHAPTER["Reader"](9, 2), CHAPTER["FastReader"]("LSTM", (0, 0), 9, 2)
+    plain.cell.maps.weight.data = torch.cat([fast.layer.weight_hh_l0, fast.layer.weight_ih_l0], 1).data
+    plain.cell.maps.bias.data = (fast.layer.bias_hh_l0 + fast.layer.bias_ih_l0).data
+    plain.answer.load_state_dict(fast.answer.state_dict())
+    x = torch.randint(9, (12, 4))
+    ours, (h, c) = plain(x)
+    theirs, (g, d) = fast(x)
+    for a, b in ((ours, theirs), (h, g[0]), (c, d[0])):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+    again, _ = plain(x[6:], plain(x[:6])[1])  # the state is carried
+    torch.testing.assert_close(again, ours[6:], atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("bias", [-1.0, 0.0, 1.0, 5.0])
-def test_the_carousel_is_a_power_of_the_gate(bias):
-    gate = 1 / (1 + np.exp(-bias))
-    np.testing.assert_allclose(CHAPTER["cell_gradient"](bias, steps=30), gate ** np.arange(1, 31), rtol=1e-9)
-
-
-def test_networks_of_a_batch_do_not_touch_each_other():
-    names = list(CHAPTER["VARIANTS"])
-    p, s = CHAPTER["family_parameters"](len(names), 1), CHAPTER["switches"](names)
-    x = torch.rand(len(names), 3, 7, 2)
-    h, *_ = CHAPTER["family_states"](x, p, s)
-    for number, name in enumerate(names):
-        one = {key: value[number : number + 1] for key, value in p.items()}
-        alone, *_ = CHAPTER["family_states"](x[number : number + 1], one, CHAPTER["switches"]([name]))
-        torch.testing.assert_close(h[number : number + 1], alone, rtol=0, atol=1e-6)
-    assert len({tuple(row.flatten().tolist()) for row in h.detach()}) == len(names)  # every switch does something
-
-
-@pytest.mark.parametrize("name", list(CHAPTER["VARIANTS"]))
-def test_each_variant_is_eq_5_written_out(name):
-    """One network, a loop over the steps; a gate that is off is 1, coupled gates add up to 1."""
-    p = CHAPTER["family_parameters"](1, 1)
-    x = torch.rand(1, 3, 6, 2)
-    found, cell, _ = CHAPTER["family_states"](x, p, CHAPTER["switches"]([name]))
-    off, width = CHAPTER["VARIANTS"][name], 12
-    peep = p["peep"][0] * off.get("peep", 1)
-    h = c = torch.zeros(3, width)
-    for t in range(6):
-        a = (x[0, :, t] @ p["W"][0] + p["b"][0] + h @ p["U"][0]).split(width, 1)
-        i = torch.sigmoid(a[0] + peep[0] * c) if off.get("i", 1) else torch.ones(3, width)
-        f = torch.sigmoid(a[1] + peep[1] * c) if off.get("f", 1) else torch.ones(3, width)
-        f = 1 - i if off.get("coupled") else f
-        c = f * c + i * (torch.tanh(a[2]) if off.get("g", 1) else a[2])
-        o = torch.sigmoid(a[3] + peep[2] * c) if off.get("o", 1) else torch.ones(3, width)
-        h = o * (torch.tanh(c) if off.get("h", 1) else c)
-    torch.testing.assert_close(found[0], h, rtol=0, atol=1e-5)
-    torch.testing.assert_close(cell[0], c, rtol=0, atol=1e-5)
-
-
-def test_the_next_number_is_told_from_both_ends_only():
-    blind, seeing = (CHAPTER["learn_next_number"](both, 150, 0) for both in (False, True))
-    assert blind > 0.07 and seeing < 0.04  # the variance is 1 / 12
-
-
-def test_seeds_share_parameters_across_variants_and_not_with_each_other():
-    p = CHAPTER["family_parameters"](6, 3)
-    for value in p.values():
-        assert torch.equal(value[:3], value[3:]) and not torch.equal(value[0], value[1])
-
-
-def test_each_network_is_clipped_on_its_own():
-    p = {"a": torch.zeros(2, 3, requires_grad=True), "b": torch.zeros(2, 1, requires_grad=True)}
-    p["a"].grad, p["b"].grad = torch.tensor([[3.0, 0, 0], [0.1, 0, 0]]), torch.tensor([[4.0], [0.0]])
-    CHAPTER["clip_each"](p)
-    torch.testing.assert_close(p["a"].grad, torch.tensor([[0.6, 0, 0], [0.1, 0, 0]]))
-    torch.testing.assert_close(p["b"].grad, torch.tensor([[0.8], [0.0]]))
-
-
-def test_a_variational_mask_is_kept_and_a_mask_per_step_is_not():
-    drawn = {}
-    for mode in ("none", "per step", "variational"):
-        model = CHAPTER["LetterModel"](5, mode, width=4).train()
-        calls, real = [], model.mask
-        model.mask = lambda rows, calls=calls, real=real: calls.append(rows) or real(rows)
-        model(torch.zeros(2, 6, dtype=torch.long))
-        drawn[mode] = len(calls)
-    assert drawn == {"none": 0, "per step": 7, "variational": 1}
-
-
-def test_no_mode_drops_outside_of_training():
-    for mode in ("none", "per step", "variational"):
+def test_gates_begin_where_they_are_told():
+    for forget, inputs in ((5.0, -5.0), (1.0, 0.0)):
         torch.manual_seed(0)
-        model = CHAPTER["LetterModel"](5, mode, width=4).eval()
-        ids = torch.randint(5, (2, 6))
-        assert torch.equal(model(ids), model(ids))
+        plain = CHAPTER["LSTMCell"](3, 16)
+        before = plain.maps.bias.detach().clone()
+        moved = CHAPTER["started"](plain, forget, inputs).maps.bias - before
+        expected = torch.tensor([inputs, forget, 0.0, 0.0]).repeat_interleave(16)
+        torch.testing.assert_close(moved.detach(), expected)
+        torch.manual_seed(0)
+        none = CHAPTER["FastReader"]("LSTM", (0, 0), 3, 2)
+        torch.manual_seed(0)
+        some = CHAPTER["FastReader"]("LSTM", (forget, inputs), 3, 2)
+        torch.testing.assert_close((some.layer.bias_ih_l0 - none.layer.bias_ih_l0).detach(), expected)
 
 
-def test_a_byte_order_mark_is_no_letter(tmp_path, monkeypatch):
-    play = tmp_path / "input.txt"
-    play.write_bytes(b"\xef\xbb\xbfTo be\r\nor not\n")
-    monkeypatch.setitem(CHAPTER, "datasets", SimpleNamespace(path=lambda _: play))
-    assert CHAPTER["shakespeare"]() == "To be\nor not\n"
-
-
-def test_a_closed_highway_hands_its_input_on():
+def test_the_cell_of_1997_never_forgets_and_its_gate_never_learns():
     torch.manual_seed(0)
-    model = CHAPTER["Deep"]("highway", depth=30)
+    model = CHAPTER["FastReader"]("LSTM 1997", (0, 0), 7, 2, width=4)
+    optimizer = torch.optim.Adam(model.parameters(), 0.1)
+    for _ in range(3):
+        loss = model(torch.randint(7, (5, 3)))[0].square().sum()
+        CHAPTER["update"](optimizer, list(model.parameters()), loss)
+    for name, weights in model.layer.named_parameters():
+        assert torch.equal(weights[4:8], torch.full_like(weights[4:8], 50.0 if name == "bias_ih_l0" else 0.0))
+    model.layer.bias_ih_l0.data[:4] = -100  # nothing is written
+    state = torch.randn(1, 3, 4), torch.randn(1, 3, 4)
+    _, (_, cell) = model(torch.randint(7, (9, 3)), state)
+    torch.testing.assert_close(cell, state[1])
+
+
+def test_the_start_of_the_simple_network():
+    model = CHAPTER["FastReader"]("simple", (1, 0.1), 7, 2)
+    U = model.layer.weight_hh_l0
+    torch.testing.assert_close(U @ U.T, torch.eye(16), atol=1e-5, rtol=0)
+    assert model.layer.weight_ih_l0.abs().max() <= 0.1 / 4
+    plain = CHAPTER["FastReader"]("simple", (0, 1), 7, 2).layer.weight_hh_l0
+    assert not torch.allclose(plain @ plain.T, torch.eye(16), atol=0.1)
+
+
+def test_training_stops_when_the_criterion_holds_and_not_before():
+    chapter = fresh()
+
+    class Oracle(nn.Module):
+        """Knows the answer after `wrong` batches."""
+
+        def __init__(self, wrong):
+            super().__init__()
+            self.scale, self.calls, self.wrong = nn.Parameter(torch.ones(())), 0, wrong
+
+        def forward(self, x):
+            self.calls += 1
+            sign = -1.0 if self.calls <= self.wrong else 1.0
+            right = F.one_hot(x[1] - 6, 2).float()  # lag 5
+            return (20 * sign * self.scale.abs().clamp(min=0.5) * right)[None], None
+
+    errors, met = chapter["train"](Oracle(7), 5, 0.001, 0, 100)
+    assert met and len(errors) == 57
+    errors, met = chapter["train"](Oracle(60), 5, 0.001, 0, 100)
+    assert not met and len(errors) == 100
+    chapter["passes"], passes = (lambda *_: False), chapter["passes"]
+    assert not chapter["train"](Oracle(0), 5, 0.001, 0, 100)[1]
+    assert not passes(Oracle(2), 5, np.random.default_rng(0))
+    assert chapter["error"](torch.tensor([[0.0, 0.0]]), torch.tensor([1])) == pytest.approx(0.5)
+
+
+def test_strings_follow_the_grammar_and_its_outer_rule():
+    rng = np.random.default_rng(0)
+    strings = [CHAPTER["string"](rng) for _ in range(400)]
+    walk = {"0T": 1, "0P": 2, "1S": 1, "1X": 3, "2T": 2, "2V": 4, "3X": 2, "3S": 5, "4P": 3, "4V": 5}
+    for string in strings:
+        assert string[0] == "B" and string[-1] == "E" and string[1] == string[-2] in "TP"
+        assert string[2] == "B" and string[-3] == "E"
+        node = 0
+        for symbol in string[3:-3]:
+            node = walk[f"{node}{symbol}"]
+        assert node == 5
+    assert 0.4 < np.mean([string[1] == "T" for string in strings]) < 0.6
+    assert abs(np.mean([len(string) for string in strings]) - 12) < 1.5
+
+
+def test_streams_mark_the_symbol_that_must_be_remembered():
+    x, last = CHAPTER["streams"](3, 90, 0)
+    assert x.shape == last.shape == (90, 3)
+    for row, marks in zip(x.T.tolist(), last.T.tolist(), strict=True):
+        begin = 0
+        for place in np.flatnonzero(marks):
+            assert row[place] == row[begin + 1] and row[begin] == 0
+            begin = place + 2
+
+
+def test_a_stream_is_read_without_resets_and_judged_at_the_marks():
+    chapter = fresh()
+    late, early, size = chapter["read_stream"]("LSTM", (1, 0), 0.01, 0)
+    assert 0 <= late <= 100 and 0 <= early <= 100 and size > 0
+    seen = []
+    original = chapter["FastReader"].forward
+
+    def watched(self, x, state=None):
+        seen.append(state is None)
+        return original(self, x, state)
+
+    chapter["FastReader"].forward = watched
+    chapter["read_stream"]("LSTM 1997", (0, 0), 0.01, 0)
+    assert seen == [True, False, False, True]  # training carries the state; the test begins anew
+
+
+@pytest.mark.parametrize("depth", [2, 9])
+def test_highway_layers_hand_on_or_replace(depth):
+    torch.manual_seed(0)
+    x = torch.randn(5, 784)
+    model = CHAPTER["Deep"]("highway", depth, 100.0)
+    torch.testing.assert_close(model(x), model.last(model.first(x).relu()))
     for gate in model.gates:
         nn.init.constant_(gate.bias, -100.0)
-    x = torch.randn(3, 64)
-    torch.testing.assert_close(model(x), model.last(torch.tanh(model.first(x))))
+    a = model.first(x).relu()
+    for layer in model.layers:
+        a = layer(a).relu()
+    torch.testing.assert_close(model(x), model.last(a))
 
 
-@given(st.integers(1, 6))
-@settings(max_examples=10, deadline=None)
-def test_values_of_expressions_are_those_of_a_loop(levels):
-    leaves, operations, value = CHAPTER["expressions"](20, levels)
-    for row in range(20):
-        level = leaves[row].tolist()
-        for operation in operations:
-            pairs = zip(level[::2], level[1::2], operation[row].tolist(), strict=True)
-            level = [(a & b, a | b, a ^ b)[o] for a, b, o in pairs]
-        assert level == [value[row].item()]
+def test_deep_networks_have_equal_parameters_and_their_starts():
+    def count(kind):
+        return sum(p.numel() for p in CHAPTER["Deep"](kind, 50).layers.parameters()) + sum(
+            p.numel() for p in CHAPTER["Deep"](kind, 50).gates.parameters()
+        )
+
+    assert abs(count("highway") / count("tanh") - 1) < 0.01 and count("tanh") == count("ReLU")
+    tanh, rectified = (CHAPTER["Deep"](kind, 3).layers[0].weight for kind in ("tanh", "ReLU"))
+    torch.testing.assert_close(tanh @ tanh.T, torch.eye(71), atol=1e-5, rtol=0)
+    assert rectified.var().item() == pytest.approx(2 / 71, rel=0.1)
 
 
-@given(st.integers(1, 6), st.integers(0, 12))
-@settings(max_examples=20, deadline=None)
-def test_the_graph_block_is_the_loop_over_edges(nodes, edges):
-    torch.manual_seed(edges)
-    ends = torch.randint(nodes, (2, edges))
-    e, v, u = torch.randn(edges, 2), torch.randn(nodes, 3), torch.randn(1, 1)
-    edge, node, whole = nn.Linear(9, 4), nn.Linear(8, 5), nn.Linear(10, 2)
-    found = CHAPTER["graph_block"](e, v, u, ends, edge, node, whole)
-    new = [edge(torch.cat([e[k], v[s], v[t], u[0]])) for k, (s, t) in enumerate(ends.T.tolist())]
-    heard = torch.zeros(nodes, 4)
-    for value, t in zip(new, ends[1].tolist(), strict=True):
-        heard[t] = heard[t] + value
-    states = torch.stack([node(torch.cat([v[k], heard[k], u[0]])) for k in range(nodes)])
-    torch.testing.assert_close(found[1], states, rtol=1e-4, atol=1e-5)
-    total = torch.cat([u, sum(new, torch.zeros(4))[None], states.sum(0, keepdim=True)], 1)
-    torch.testing.assert_close(found[2], whole(total), rtol=1e-4, atol=1e-5)
+def test_digits_are_learned_and_judged_on_the_right_parts():
+    chapter = fresh(depth_epochs=40)
+    wrong = chapter["testing"][0], (chapter["testing"][1] + 1) % 10
+    chapter["testing"] = wrong
+    loss, validated, tested = chapter["learn_digits"]("tanh", 3, 0, 0.003, 0)
+    assert loss < 0.5 and validated > 90 and tested < 10
 
 
-def at_the_end():
-    """What the chapter leaves behind after a few steps of training, with small digits."""
-    namespace = definitions.of_chapter("gates_and_depth")
-    rng = np.random.default_rng(0)
-    namespace.update(
-        DEVICE="cpu",
-        settings={"variant_steps": 3, "tree_steps": 2},
-        epochs=1,
-        every_seed=range(2),
-        names=list(namespace["VARIANTS"]),
-        by_variant={name: np.ones(2) for name in namespace["VARIANTS"]},
-        DEPTHS=(2, 3),
-        by_depth={"highway": [[50.0, 60.0], [70.0, 80.0]]},
-        pixels=torch.from_numpy(rng.random((120, 64))).float(),
-        digit=torch.arange(120) % 10,
-        known=torch.arange(100),
-        new=torch.arange(100, 120),
-    )
-    return namespace
+def letter_model(mode, p=0.5):
+    torch.manual_seed(0)
+    return CHAPTER["LetterModel"](5, mode, p, width=6)
 
 
-def check_forget_biases(after, printed):
-    assert [line.split(":")[0] for line in printed.splitlines()] == ["bias 0", "bias 1", "bias 5"]
-    expected = after["learn_adding"](nn.LSTM, steps=110, seed=3)
-    assert after["adding_losses"](1, seed=3, steps=110)[-100:].mean() == pytest.approx(expected, rel=1e-6)
-    assert len({losses[0] for losses in after["by_bias"].values()}) == 3
+def test_letters_without_masks_are_the_layer_of_torch():
+    x = torch.randint(5, (9, 4))
+    model = letter_model("variational", 0.0)
+    torch.testing.assert_close(model.train()(x)[0], model.eval()(x)[0], atol=1e-5, rtol=1e-4)
+    for mode in ("none", "in and out", "per step", "variational"):
+        model = letter_model(mode).eval()
+        states, state = model.layer(model.embed(x))
+        found, carried = model(x)
+        torch.testing.assert_close(found, model.answer(states))
+        torch.testing.assert_close(carried[1], state[1])
 
 
-def check_no_reset(after, printed):
-    names, train = after["names"], after["train_on_end"]
-    assert [line.split(":")[0] for line in printed.splitlines()] == names
-    expected, *_ = after["train_family"](names, 1, 2)
-    np.testing.assert_allclose(train(names, 1, 2)[0].reshape(-1, 2), expected, rtol=1e-5)
-    expected, *_ = after["train_family"](names, 2, 2)  # from the second row on, a past
-    assert not np.allclose(train(names, 2, 2)[0].reshape(-1, 2), expected, rtol=1e-5)
+def test_masks_are_one_for_all_steps_or_new_at_each_and_keep_the_mean():
+    like = torch.ones(300, 40, 6)
+    for mode, same in (("variational", True), ("per step", False), ("in and out", False)):
+        mask = letter_model(mode, 0.25).mask(like)
+        assert torch.equal(mask[0], mask[-1]) == same
+        assert mask.unique().tolist() == pytest.approx([0, 4 / 3])
+        assert mask.mean().item() == pytest.approx(1, abs=0.15)
 
 
-def check_residual(after, _):
-    assert np.shape(after["residual"]) == (2, 2) and after["Deep"] is after["gated"]
-    model, x = after["WithResidual"]("residual", 3), torch.randn(5, 64)
+def test_only_the_modes_in_time_mask_the_state():
+    x = torch.randint(5, (30, 2))
+    for mode, in_time in (("none", False), ("in and out", False), ("per step", True), ("variational", True)):
+        model, calls = letter_model(mode).train(), []
+        original = type(model).masked_steps
+
+        def watched(self, x, state, original=original, calls=calls):
+            calls.append(1)
+            return original(self, x, state)
+
+        type(model).masked_steps = watched
+        try:
+            model(x)
+        finally:
+            type(model).masked_steps = original
+        assert bool(calls) == in_time
+    assert torch.equal(letter_model("none").train()(x)[0], letter_model("none").eval()(x)[0])
+
+
+def test_the_loss_is_that_of_the_next_letter_and_of_the_mean_prediction():
+    chapter, model = fresh(), letter_model("none").eval()
+    part = chapter["text_part"]["test"]
+    x = part.view(64, -1).T
+    expected = F.cross_entropy(model(x[:-1])[0].flatten(0, 1), x[1:].flatten()).item()
+    assert chapter["nats"](model, part) == pytest.approx(expected, rel=1e-5)
+    assert chapter["nats"](model, part, 3) == pytest.approx(expected, rel=1e-5)
+    dropping = letter_model("variational").eval()
+    torch.manual_seed(1)
+    with torch.no_grad():
+        mean = torch.stack([dropping(x[:-1], drop=True)[0].softmax(-1) for _ in range(4)]).mean(0)
+    torch.manual_seed(1)
+    expected = F.nll_loss(mean.log().flatten(0, 1), x[1:].flatten()).item()
+    assert chapter["nats"](dropping, part, 4) == pytest.approx(expected, rel=1e-4)
+
+
+def test_letters_stop_where_the_validation_loss_is_least(monkeypatch):
+    chapter = fresh(letter_steps=90)
+    values = iter([3.0, 30.0, 1.0, 10.0, 2.0])  # validation, test at each new best, validation
+
+    def nats(model, part, masks=0):
+        assert not model.training
+        return next(values)
+
+    monkeypatch.setitem(chapter, "nats", nats)
+    assert chapter["learn_letters"]("none", 0, 0.003, 0)[:2] == (1.0, 10.0)
+
+
+def test_the_stacked_network_answers():
+    x = torch.randn(2, 7, 5)
+    model = CHAPTER["StackedLSTM"](5, 3)
+    assert model(x).shape == (2, 3)
+    assert not torch.allclose(model(x), model(torch.cat([x[:, :-1], -x[:, -1:]], 1)))
+
+
+def check_biases(after, printed):
+    assert printed.count("sequences, met:") == 3 and "forget 5, input -5" in printed
+
+
+def check_lags(after, printed):
+    assert [line.split(":")[0] for line in printed.splitlines()] == ["lag 25", "lag 50", "lag 100", "lag 200"]
+
+
+def check_stream(after, printed):
+    assert printed.count("first quarter") == 1
+
+
+def check_residual(after, printed):
+    assert printed.count("%") == 2
+    model, x = after["Residual"]("ReLU", 3), torch.randn(5, 784)
     for parameter in model.layers.parameters():
         nn.init.zeros_(parameter)
-    torch.testing.assert_close(model(x), model.last(torch.tanh(model.first(x))))
-    plain = after["WithResidual"]("plain", 3)
-    assert not torch.allclose(plain(x), plain.last(torch.tanh(plain.first(x))))
+    torch.testing.assert_close(model(x), model.last(model.first(x).relu()))
 
 
-def check_chains(after, _):
-    leaves, operations, values = after["chains"](30, 3)
-    for row, steps, value in zip(leaves.tolist(), operations.tolist(), values.tolist(), strict=True):
-        result = row[0]
-        for leaf, step in zip(row[1:], steps, strict=True):
-            result = (result & leaf, result | leaf, result ^ leaf)[step]
-        assert result == value
-    assert after["expressions"] is not after["chains"] and after["Evaluator"] is not after["ChainEvaluator"]
-    by_tree, by_chain = after["Evaluator"](), after["ChainEvaluator"]()
-    by_chain.load_state_dict(by_tree.state_dict())
-    leaves, (operation,), _ = after["expressions"](9, 1)  # two leaves are a tree and a chain
-    torch.testing.assert_close(by_chain(leaves, operation), by_tree(leaves, [operation]))
-    assert all(0 <= right <= 100 for right in after["by_chain"])
+CHECKS = (check_biases, check_lags, check_stream, check_residual)
 
 
-def check_line(after, _):
-    assert after["right_after"] == [*range(1, 11), 10, 10]
-
-
-CHECKS = (check_forget_biases, check_no_reset, check_residual, check_chains, check_line)
-
-
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(len(CHECKS)))
 def test_the_solutions_of_the_exercises_run(number, capsys):
-    after = at_the_end()
-    exercises.execute("gates_and_depth", number, after, {"steps=1500": "steps=60"})
+    after = fresh()
+    fewer = {"STEPS = 600": "STEPS = 2", "range(2)": "range(1)", "EPOCHS = 5": "EPOCHS = 1"}
+    exercises.execute("gates_and_depth", number, after, fewer)
     CHECKS[number](after, capsys.readouterr().out)
