@@ -33,6 +33,7 @@ DESK = {"width": 1440, "height": 900}
 FIRST_SCREEN = [
     "gae",
     "gat",
+    "gates_and_depth",
     "gcn",
     "gnn_fixed_point",
     "graphsage",
