@@ -4,6 +4,9 @@
   box.className = "full-size";
   box.setAttribute("aria-label", "Figure in full size");
   box.addEventListener("click", () => box.close());
+  box.addEventListener("keydown", (event) => {  // not every browser does it by itself
+    if (event.key === "Escape") box.close();
+  });
   document.body.append(box);
 
   for (const image of document.querySelectorAll(".bd-content div.cell_output img:not(figure.explorable img)")) {
