@@ -1,6 +1,6 @@
 # Paper Walkthroughs. Needs make, git and Python 3.11, 3.12 or 3.13; everything else goes into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help book test smoke run new bench serve clean repository lint format install
+.PHONY: help book pdf test smoke run new bench serve clean repository lint format install
 .DELETE_ON_ERROR:
 
 PY      := .venv/bin/python
@@ -51,6 +51,9 @@ format: .venv/full.stamp  ## apply style to modules and notebooks
 
 repository: | .venv/bin/python  ## set the public address: make repository NAME=owner/name
 	@$(PY) -m utils.tools.repository "$(NAME)"
+
+pdf: $(SITE) .venv/full.stamp  ## the book as one PDF, _build/paper-walkthroughs.pdf; needs Chromium
+	$(PY) -m utils.tools.pdf
 
 install: .venv/full.stamp  ## install everything without running anything
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
+import json
 import math
-import re
 
 import matplotlib.pyplot as plt
-import networkx as nx
 import numpy as np
 import pytest
-import scipy.sparse as sp
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.datasets import citation
+from utils import datasets
+from utils.datasets import citation, tu
+from utils.records import claims
 from utils.tools import definitions, exercises
 
 GAT = definitions.of_chapter("gat")
@@ -29,14 +28,6 @@ def pair_lists(draw):
     return np.array(draw(st.lists(st.tuples(node, node), max_size=25)), np.int64).reshape(-1, 2), nodes
 
 
-def layer_on(pairs, nodes, heads=2, width=3, **options):
-    torch.manual_seed(1)
-    layer = GAT["GraphAttention"](4, width, heads, **options)
-    edges = GAT["Edges"](*GAT["attention_edges"](pairs, nodes), (nodes, nodes), heads)
-    states = torch.randn(nodes, 4, requires_grad=True)
-    return layer, edges, states
-
-
 def adjacency_of(pairs, nodes):
     matrix = torch.eye(nodes, dtype=torch.bool)
     matrix[tuple(pairs.T)] = matrix[tuple(pairs.T[::-1])] = True
@@ -45,365 +36,338 @@ def adjacency_of(pairs, nodes):
 
 @given(pair_lists())
 @settings(max_examples=50, deadline=None)
-def test_attention_edges_are_the_distinct_pairs_both_ways_and_a_loop_each(graph):
+def test_neighbourhoods_are_the_distinct_pairs_both_ways_and_a_loop_each(graph):
     pairs, nodes = graph
-    sources, targets = GAT["attention_edges"](pairs, nodes)
-    found = list(zip(targets.tolist(), sources.tolist(), strict=True))
+    source, target = GAT["neighbourhoods"](pairs, nodes)
+    found = sorted(zip(target.tolist(), source.tolist(), strict=True))
     assert found == sorted(map(tuple, adjacency_of(pairs, nodes).nonzero().tolist()))
-
-
-@given(pair_lists())
-@settings(max_examples=50, deadline=None)
-def test_the_layer_is_the_formula_in_values_and_gradients(graph):
-    pairs, nodes = graph
-    layer, edges, states = layer_on(pairs, nodes)
-    dense = torch.stack(
-        [
-            GAT["dense_head"](states, weight, attention.T, adjacency_of(pairs, nodes))
-            for weight, attention in zip(layer.weight, layer.attention, strict=True)
-        ]
-    )
-    output, wanted = layer(states @ layer.weight, edges), (states, layer.weight, layer.attention)
-    torch.testing.assert_close(output, dense, atol=1e-5, rtol=1e-4)
-    toy = torch.linspace(-1, 1, output.numel()).view_as(output)
-    for ours, theirs in zip(
-        torch.autograd.grad((output * toy).sum(), wanted), torch.autograd.grad((dense * toy).sum(), wanted), strict=True
-    ):
-        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
-
-
-@given(pair_lists(), st.floats(1, 1e30), st.integers(0, 2**31))
-@settings(max_examples=80, deadline=None)
-def test_the_softmax_sums_to_one_or_zero_and_never_gives_nan(graph, scale, seed):
-    pairs, nodes = graph
-    rng = np.random.default_rng(seed)
-    sources, targets = GAT["attention_edges"](pairs, nodes)
-    kept = rng.random(len(sources)) < 0.7  # some nodes lose every edge, loop included
-    edges = GAT["Edges"](sources[kept], targets[kept], (nodes, nodes))
-    scores = torch.from_numpy((scale * rng.normal(size=kept.sum())).astype(np.float32))
-    masked = torch.from_numpy(rng.random(kept.sum()) < 0.4)
-    scores = scores.masked_fill(masked, -math.inf).requires_grad_()
-    weights = GAT["EdgeSoftmax"].apply(scores, edges)
-    assert torch.isfinite(weights).all() and (weights[masked] == 0).all()
-    heard = torch.zeros(nodes, dtype=torch.bool)
-    heard[edges.targets[~masked]] = True
-    torch.testing.assert_close(GAT["segment_sum"](weights.detach(), edges), heard.float(), atol=1e-5, rtol=0)
-    (gradient,) = torch.autograd.grad((weights * torch.randn(weights.shape)).sum(), scores)
-    assert torch.isfinite(gradient).all()
-
-
-def test_a_common_shift_of_a_neighbourhood_changes_nothing_and_one_shift_for_all_would_not_do():
-    sources, targets = GAT["attention_edges"](np.array([[0, 1], [2, 3]]), 4)
-    edges = GAT["Edges"](sources, targets, (4, 4))
-    scores = torch.randn(len(sources))
-    far = scores + torch.where(edges.targets < 2, 0.0, -500.0)
-    found = [GAT["EdgeSoftmax"].apply(x, edges) for x in (scores, far)]
-    torch.testing.assert_close(*found, atol=1e-4, rtol=1e-3)
-    powers = (far - far.max()).exp()  # the shortcut
-    assert GAT["segment_sum"](powers, edges).min() == 0
-
-
-def test_gradients_against_finite_differences():
-    sources, targets = GAT["attention_edges"](np.array([[0, 1], [1, 2], [2, 3]]), 5)
-    edges = GAT["Edges"](sources, targets, (5, 5), copies=2)
-    scores = torch.randn(len(edges.targets), dtype=torch.double, requires_grad=True)
-    states = torch.randn(10, 3, dtype=torch.double, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda s: GAT["EdgeSoftmax"].apply(s, edges), scores)
-    assert torch.autograd.gradcheck(lambda w, s: GAT["Aggregate"].apply(w, s, edges), (scores, states))
-
-
-@pytest.mark.parametrize("pairs", [[], [[0, 0]], [[0, 1], [1, 0], [0, 1]], [[2, 2], [0, 2], [2, 2]]])
-def test_bad_input_gives_no_nan_and_a_masked_node_hears_nothing(pairs):
-    pairs = np.array(pairs, np.int64).reshape(-1, 2)
-    layer, edges, states = layer_on(pairs, 4)
-    masked = edges.targets % 4 == 0
-    output = layer(states @ layer.weight, edges, masked=masked)
-    assert torch.isfinite(output).all()
-    torch.testing.assert_close(output[:, 0], layer.bias[:, 0])
-    gradients = torch.autograd.grad(output.square().sum(), (states, *layer.parameters()))
-    assert all(torch.isfinite(gradient).all() for gradient in gradients)
-    torch.testing.assert_close(output[:, 3], (states @ layer.weight)[:, 3])  # isolated: it hears itself
-
-
-def test_heads_do_not_hear_from_each_other_and_constant_attention_is_a_mean():
-    pairs = np.array([[0, 1], [1, 2], [2, 3], [0, 3]])
-    layer, edges, states = layer_on(pairs, 5, heads=3)
-    alone, one, _ = layer_on(pairs, 5, heads=1)
-    for head in range(3):
-        alone.load_state_dict({name: value[head : head + 1] for name, value in layer.state_dict().items()})
-        torch.testing.assert_close(layer(states @ layer.weight, edges)[head], alone(states @ alone.weight, one)[0])
-    layer, edges, states = layer_on(pairs, 5, constant=True)
-    matrix = adjacency_of(pairs, 5).float()
-    mean = matrix / matrix.sum(1, keepdim=True) @ (states @ layer.weight)
-    torch.testing.assert_close(layer(states @ layer.weight, edges), mean)
-
-
-def test_the_layer_is_dgls():
-    dgl = GAT["dgl_compat"].load()
-    if dgl is None:
-        pytest.skip("DGL is not installed")
-    pairs = np.random.default_rng(0).integers(0, 30, (80, 2))
-    layer, edges, states = layer_on(pairs, 40)
-    sources, targets = GAT["attention_edges"](pairs, 40)
-    theirs = dgl.nn.GATConv(4, 3, 2, negative_slope=GAT["SLOPE"])
-    with torch.no_grad():
-        layer.bias.normal_()
-        theirs.fc.weight.copy_(layer.weight.transpose(1, 2).flatten(0, 1))
-        theirs.attn_r.copy_(layer.attention[None, :, :, 0])
-        theirs.attn_l.copy_(layer.attention[None, :, :, 1])
-        theirs.bias.copy_(layer.bias.flatten())
-    graph = dgl.graph((torch.from_numpy(sources), torch.from_numpy(targets)), num_nodes=40)
-    torch.testing.assert_close(layer(states @ layer.weight, edges), theirs(graph, states).transpose(0, 1))
-
-
-def test_dropout_keeps_two_fifths_and_the_mean_and_repeats_with_its_seed():
-    dropped = [GAT["drop"](torch.ones(1000, 1000), np.random.default_rng(seed)) for seed in (0, 0, 1)]
-    assert torch.equal(dropped[0], dropped[1]) and not torch.equal(dropped[0], dropped[2])
-    assert dropped[0].unique().numel() == 2
-    assert abs(dropped[0].mean().item() - 1) < 0.006
-    assert abs((dropped[0] > 0).float().mean().item() - 0.4) < 0.003
-    for shape in ((1,), (3, 5), (0,)):
-        assert GAT["drop"](torch.ones(shape), np.random.default_rng(0)).shape == shape
-
-
-def test_sparse_words_are_the_dense_product():
-    matrix = sp.random(6, 5, 0.4, format="csr", random_state=1)
-    words = GAT["SparseWords"](matrix)
-    weight = torch.randn(3, 5, 2, dtype=torch.double, requires_grad=True)
-    torch.testing.assert_close(words.times(weight), torch.from_numpy(matrix.toarray()) @ weight)
-    assert torch.autograd.gradcheck(words.times, weight)
-
-
-@given(pair_lists(), st.integers(0, 9))
-@settings(max_examples=50, deadline=None)
-def test_reached_are_the_node_and_its_neighbours(graph, start):
-    pairs, nodes = graph
-    plain = nx.Graph(pairs.tolist())
-    plain.add_nodes_from(range(nodes))
-    expected = sorted({start % nodes, *plain[start % nodes]})
-    assert GAT["reached"](pairs, [start % nodes], nodes).tolist() == expected
-
-
-@pytest.mark.parametrize("options", [{}, {"constant": True}])
-@pytest.mark.parametrize("edges", [None, np.empty((0, 2), np.int64)])
-@pytest.mark.parametrize("last_heads", [1, 8])
-def test_a_view_gives_what_the_whole_graph_gives(options, edges, last_heads):
-    graph = citation.block_model("cora")
-    task = GAT["Task"](graph, edges, last_heads=last_heads)
-    model = task.model(0, **options).eval()
-    whole = model(task.view(np.arange(len(graph.labels))))
-    torch.testing.assert_close(model(task.learning), whole[task.train], atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(model(task.validating[0]), whole[np.sort(graph.validation)], atol=1e-5, rtol=1e-4)
-    assert task.learning.first.shape[1] < 8 * len(graph.labels)
-
-
-def test_the_last_layer_averages_and_the_hidden_one_concatenates():
-    task = GAT["Task"](citation.block_model("cora"), last_heads=8)
-    model, view = task.model(0).eval(), task.validating[0]
-    hidden = model.hidden(view)
-    assert hidden.shape == (view.second.shape[1] // 8, 64)
-    projected = hidden @ model.second.weight
-    torch.testing.assert_close(model(view), sum(model.second(projected, view.second)) / 8)
-
-
-@pytest.mark.parametrize(("places", "calls"), [(3, 6), (2, 4)])
-def test_dropout_acts_in_three_places_of_both_layers_or_in_two(places, calls):
-    task = GAT["Task"](citation.block_model("cora"))
-    model, seen = task.model(0, places=places).train(), []
-    model.drop = lambda states: seen.append(states.shape) or states
-    model(task.learning)
-    assert len(seen) == calls
-
-
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=40), st.integers(1, 8))
-@settings(max_examples=150, deadline=None)
-def test_the_released_rule_against_the_released_loop(curve, patience):
-    loss, accuracy = np.array(curve, float).T
-    low, high, waited, best, stop = math.inf, 0.0, 0, None, None
-    for epoch in range(len(loss)):
-        if accuracy[epoch] >= high or loss[epoch] <= low:
-            if accuracy[epoch] >= high and loss[epoch] <= low:
-                best = epoch
-            low, high, waited = min(low, loss[epoch]), max(high, accuracy[epoch]), 0
-        else:
-            waited += 1
-            if waited == patience:
-                stop = epoch
-                break
-    assert GAT["released_rule"](loss, accuracy, patience) == (best, stop)
-
-
-def test_training_learns_stops_by_itself_and_repeats():
-    graph = citation.block_model("cora")
-    runs = []
-    for _ in range(2):
-        task = GAT["Task"](graph)
-        runs.append(GAT["train"](task.model(3), task, epochs=40, patience=5))
-    np.testing.assert_array_equal(*runs)
-    loss, accuracy, test = runs[0]
-    chosen, stop = GAT["released_rule"](loss, accuracy, 5)
-    assert stop in (None, len(loss) - 1)
-    assert accuracy[chosen] > 2 * accuracy[0] or accuracy[chosen] > 60
-    for rule in GAT["RULES"].values():
-        assert math.isfinite(test[rule(loss, accuracy)])
-
-
-def test_static_attention_ranks_alike_and_dynamic_attention_does_not():
-    torch.manual_seed(0)
-    example = GAT["dictionaries"](6, 1)[:2]
-    for dynamic, alike in ((False, True), (True, False)):
-        orders = GAT["Lookup"](6, 32, dynamic).weights(*example)[0].argsort(1).unique(dim=0)
-        assert (len(orders) == 1) is alike
 
 
 @pytest.mark.parametrize("edges", [[[0, 0, 0], [1, 2, 3]], [[0, 1, 3], [1, 2, 3]], [[0, 1], [1, 4]], [[-1, 0]]])
 def test_lists_of_another_shape_and_ids_outside_are_refused(edges):
     with pytest.raises(ValueError, match="shape|ids of nodes"):
-        GAT["attention_edges"](np.array(edges), 4)
-    with pytest.raises(ValueError, match="shape|ids of nodes"):
-        GAT["View"](sp.eye(4, format="csr", dtype=np.float32), np.array(edges), np.arange(4), 1, 1)
+        GAT["neighbourhoods"](np.array(edges), 4)
 
 
-def test_a_node_that_hears_nobody_gets_zeros_from_the_formula_and_from_the_layer():
-    torch.manual_seed(0)
+@given(pair_lists(), st.booleans())
+@settings(max_examples=50, deadline=None)
+def test_the_layer_is_the_formula_in_values_and_gradients(graph, constant):
+    pairs, nodes = graph
+    torch.manual_seed(1)
+    layer = GAT["GraphAttention"](4, 3, 2, constant=constant).eval()
+    layer.bias.data.normal_()
+    states = torch.randn(nodes, 4, requires_grad=True)
+    edges, adjacency = GAT["neighbourhoods"](pairs, nodes), adjacency_of(pairs, nodes)
+    heads = []
+    for head in range(2):
+        a = torch.zeros(2, 3) if constant else layer.a[:, head]
+        heads.append(GAT["dense_head"](states, layer.weight[:, 3 * head : 3 * head + 3], a, adjacency))
+    dense, output = torch.stack(heads, 1) + layer.bias, layer(edges, states)
+    torch.testing.assert_close(output, dense, atol=1e-5, rtol=1e-4)
+    wanted = (states, layer.weight, layer.bias) if constant else (states, layer.weight, layer.bias, layer.a)
+    toy = torch.linspace(-1, 1, output.numel()).view_as(output)
+    ours, theirs = (torch.autograd.grad((found * toy).sum(), wanted) for found in (output, dense))
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+
+
+@given(pair_lists(), st.floats(1, 1e30), st.integers(0, 2**31))
+@settings(max_examples=60, deadline=None)
+def test_the_softmax_sums_to_one_and_never_gives_nan(graph, scale, seed):
+    pairs, nodes = graph
+    _, target = GAT["neighbourhoods"](pairs, nodes)
+    scores = (
+        torch.from_numpy(scale * np.random.default_rng(seed).normal(size=(len(target), 2))).float().requires_grad_()
+    )
+    weights = GAT["edge_softmax"](scores, target, nodes)
+    sums = torch.zeros(nodes, 2).index_add(0, target, weights.detach())
+    torch.testing.assert_close(sums, torch.ones(nodes, 2), atol=1e-5, rtol=0)
+    (gradient,) = torch.autograd.grad((weights * torch.randn(weights.shape)).sum(), scores)
+    assert torch.isfinite(gradient).all()
+
+
+def test_a_shift_of_one_neighbourhood_changes_nothing_and_gradients_are_right():
+    _, target = GAT["neighbourhoods"](np.array([[0, 1], [2, 3]]), 4)
+    scores = torch.randn(len(target), 1, dtype=torch.double, requires_grad=True)
+    far = scores + torch.where(target < 2, 0.0, -500.0)[:, None]
+    torch.testing.assert_close(*(GAT["edge_softmax"](s, target, 4) for s in (scores, far)))
+    assert torch.autograd.gradcheck(lambda s: GAT["edge_softmax"](s, target, 4), scores)
+
+
+def test_a_node_that_hears_nobody_gets_zeros_from_the_formula():
     adjacency = torch.tensor([[1, 1, 0], [0, 0, 0], [0, 1, 1]], dtype=torch.bool)
     given = [torch.randn(shape, requires_grad=True) for shape in ((3, 4), (4, 2), (2, 2))]
     output = GAT["dense_head"](*given, adjacency)
     assert output[1].eq(0).all() and output[0].ne(0).all()
-    assert all(torch.isfinite(gradient).all() for gradient in torch.autograd.grad(output.square().sum(), given))
-    targets, sources = adjacency.nonzero().T.numpy()
-    layer = GAT["GraphAttention"](4, 2, 1)
-    weights = {"attention": given[2].T[None]}
-    projected = (given[0] @ given[1])[None]
-    edges = GAT["Edges"](sources, targets, (3, 3))
-    torch.testing.assert_close(torch.func.functional_call(layer, weights, (projected, edges))[0], output)
+    assert all(torch.isfinite(g).all() for g in torch.autograd.grad(output.square().sum(), given))
+
+
+def stand_in(**changed):
+    """The chapter's definitions on the stand-in of Cora."""
+    chapter = definitions.of_chapter("gat")
+    chapter["graphs"] = {"cora": citation.block_model("cora")}
+    chapter["settings"] = {"tuned_epochs": 12} | changed
+    return chapter, chapter["graphs"]["cora"]
+
+
+def whole(chapter, graph):
+    """Edges, words and labels of all nodes."""
+    x, edges = chapter["words_of"](graph), chapter["neighbourhoods"](graph.edges, len(graph.labels))
+    return edges, x, torch.from_numpy(graph.labels)
+
+
+def test_the_network_is_its_formula_and_drops_nothing_in_evaluation():
+    chapter, graph = stand_in()
+    edges, x, _ = whole(chapter, graph)
+    model = chapter["GAT"](x.shape[1], graph.classes).eval()
+    hidden = torch.nn.functional.elu(model.first(edges, x.to_dense()).flatten(1))
+    torch.testing.assert_close(model(edges, x), model.second(edges, hidden)[:, 0])
+    assert torch.equal(model(edges, x), model(edges, x))
+    assert not torch.equal(model.train()(edges, x), model(edges, x))
+    torch.testing.assert_close(x.to_dense().sum(1), torch.ones(len(graph.labels)))
+
+
+def test_dropout_keeps_pattern_and_mean_and_has_three_places_or_two():
+    torch.manual_seed(0)
+    matrix = torch.rand(300, 200).mul_(torch.rand(300, 200) < 0.1).to_sparse().coalesce()
+    dropped, before = GAT["GAT"](200, 2).drop(matrix).to_dense(), matrix.to_dense()
+    assert not dropped[before == 0].any() and abs(dropped.sum() / before.sum() - 1) < 0.05
+    edges, x = GAT["neighbourhoods"](np.array([[0, 1], [1, 2]]), 3), torch.randn(3, 4)
+    for third in (True, False):
+        torch.manual_seed(0)
+        layer = GAT["GraphAttention"](4, 50, 20, third=third, rate=0.5).train()
+        there = layer(edges, x) != 0  # a dropped weight silences all features, the third dropout some of them
+        assert bool((there.any(2) == there.all(2)).all()) is not third
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=40), st.integers(1, 8))
+@settings(max_examples=100, deadline=None)
+def test_the_rule_against_the_released_loop(curve, patience):
+    chapter, graph = definitions.of_chapter("gat"), citation.block_model("cora")
+    low, high, waited, best, stop = math.inf, 0.0, 0, None, len(curve) - 1
+    for epoch, (loss, accuracy) in enumerate(curve):
+        if accuracy >= high or loss <= low:
+            if accuracy >= high and loss <= low:
+                best = epoch
+            low, high, waited = min(low, loss), max(high, accuracy), 0
+        else:
+            waited += 1
+            if waited == patience:
+                stop = epoch
+                break
+    told = iter(curve)
+    chapter["evaluate"] = lambda model, *part: next(told) if part[-1] == "validation" else (0.0, 50.0)
+    model = torch.nn.Linear(1, 2)
+    parts = [(torch.ones(1, 1), [0], torch.tensor([1])), ("validation",), ("test",)]
+    history = chapter["train"](model, parts, len(curve), patience)
+    assert len(history) - 1 == stop
+    assert chapter["chosen"](history) == best and history[best, 2] == 50
+    for rule in chapter["RULES"].values():
+        assert history[rule(history), 2] == 50
+    assert graph.classes
+
+
+@given(pair_lists(), st.integers(0, 2**31))
+@settings(max_examples=30, deadline=None)
+def test_the_fast_form_gives_the_plain_logits(graph, seed):
+    pairs, nodes = graph
+    rng = np.random.default_rng(seed)
+    edges = GAT["neighbourhoods"](pairs, nodes)
+    x = torch.from_numpy(rng.random((nodes, 5)) * (rng.random((nodes, 5)) < 0.6)).float().to_sparse().coalesce()
+    wanted = torch.from_numpy(rng.permutation(nodes)[: rng.integers(1, nodes + 1)])
+    torch.manual_seed(0)
+    model = GAT["FastGAT"](5, 3).eval()
+    for learns in (True, False):
+        *inputs, places = GAT["heard_part"](edges, x, wanted, learns)
+        torch.testing.assert_close(
+            model(*inputs)[places], GAT["GAT"].forward(model, edges, x)[wanted], atol=1e-5, rtol=1e-4
+        )
+
+
+def test_labels_outside_of_training_do_not_matter():
+    weights = []
+    for hide in (False, True):
+        chapter, graph = stand_in()
+        if hide:
+            graph.labels[graph.test] = 0
+        torch.manual_seed(0)
+        parts, size = chapter["prepared"]("cora", True, "attention")
+        model = chapter["FastGAT"](*size)
+        chapter["train"](model, parts, 8)
+        weights.append(model.first.weight)
+    torch.testing.assert_close(*weights, atol=0, rtol=0)
+
+
+def test_the_ways_of_preparing_a_graph():
+    chapter, graph = stand_in()
+    parts = {
+        way: chapter["prepared"]("cora", True, way)[0] for way in ("attention", "constant", "no edges", "shuffled")
+    }
+    assert [len(part[-1]) for part in parts["attention"]] == [
+        len(p) for p in (graph.train, graph.validation, graph.test)
+    ]
+    first, second, _ = parts["no edges"][0][0]
+    assert torch.equal(*first) and torch.equal(*second)
+    assert torch.equal(parts["attention"][0][0][0], parts["constant"][0][0][0])
+    edges = chapter["shuffled"](graph.edges)
+    assert sorted(edges.ravel()) == sorted(graph.edges.ravel())
+    assert len(set(map(tuple, edges)) & set(map(tuple, graph.edges))) < 0.05 * len(edges)
+    raw = chapter["words_of"](graph, scaled=False).to_dense()
+    np.testing.assert_array_equal(raw.numpy(), graph.features.toarray())
+
+
+def invented(name, way, setting, epochs, options, seed):
+    """History of a network that is best on the test where it is worst on validation."""
+    return np.array([[0.0, setting[1], -setting[1]]])
+
+
+def test_the_setting_is_chosen_on_validation():
+    chapter, _ = stand_in()
+    chapter["grid"] = [(True, 1.0), (True, 3.0), (True, 2.0)]
+    chapter["run"] = invented
+    assert chapter["tuned"]("cora", "attention", 4).tolist() == [-3] * 4
 
 
 @pytest.mark.parametrize(
-    ("sources", "targets"), [([0, 3], [0, 1]), ([0, 1], [0, 3]), ([-1, 0], [0, 1]), ([0, 10**8], [0, 1])]
+    "fault", [None, {"heard = alpha[:, :, None] * h[edges[0]]": "heard = alpha[:, :, None] * h[edges[1]]"}]
 )
-def test_edges_from_or_to_no_node_are_refused(sources, targets):
-    with pytest.raises(IndexError, match="expected 0 to 2"):
-        GAT["Edges"](np.array(sources), np.array(targets), (3, 3))
+def test_the_headline_claim_fails_without_neighbours(fault):
+    if not datasets.within_reach("cora"):
+        pytest.skip("Cora is out of reach")
+    broken = definitions.of_chapter("gat", fault)
+    broken["graphs"] = {"cora": citation.load("cora")}
+    histories = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        histories.append(broken["run"]("cora", "attention", (True, 5e-4), 120, {}, seed))
+    low, high = claims.load("gat")["cora-accuracy"].band
+    assert bool(low <= broken["tested"](histories).mean() <= high) is (fault is None)
 
 
-def test_states_and_weights_that_do_not_fit_the_edges_are_refused():
-    edges = GAT["Edges"](np.array([0, 1, 2]), np.array([0, 1, 1]), (2, 3))
-    GAT["Aggregate"].apply(torch.ones(3), torch.ones(3, 4), edges)
-    for weights, states in ((3, 2), (2, 3), (4, 3)):
-        with pytest.raises(ValueError, match="for 3 edges from 3 sources"):
-            GAT["Aggregate"].apply(torch.ones(weights), torch.ones(states, 4), edges)
+def rings():
+    return tu.checked("ENZYMES", *tu.rings("ENZYMES"), True)
 
 
-def test_training_without_validation_nodes_or_with_a_loss_that_is_not_finite_says_why():
-    graph = citation.block_model("cora")
-    empty = GAT["Task"](dataclasses.replace(graph, validation=graph.validation[:0]))
-    with pytest.raises(ValueError, match="no validation nodes"):
-        GAT["train"](empty.model(0), empty, 3)
-    task = GAT["Task"](graph)
-    model = task.model(0)
-    torch.nn.init.constant_(model.first.weight, math.nan)
-    with pytest.raises(ValueError, match="not finite"):
-        GAT["train"](model, task, 3)
+def test_parts_of_proteins_share_nothing_and_the_alone_hear_themselves():
+    proteins = rings()
+    learn, (validation,), (test,) = GAT["protein_parts"](proteins)
+    assert len(learn) == 10
+    sizes = [sum(len(y) for *_, y in learn), len(validation[2]), len(test[2])]
+    assert sum(sizes) == len(proteins.node_labels)
+    blank = torch.cat([x for _, x, _ in [*learn, validation, test]]).eq(0).all(1).double().mean().item()
+    assert abs(blank - 0.42) < 0.06
+    for edges, x, y in [*learn, validation, test]:
+        assert edges.max() < len(x) == len(y)
+    for edges, x, _ in GAT["protein_parts"](proteins, "alone")[2]:
+        assert torch.equal(*edges) and edges.shape[1] == len(x)
+    edge_count = sum(edges.shape[1] - len(x) for edges, x, _ in [*learn, validation, test])
+    assert edge_count == 2 * len(proteins.edges)
 
 
-def test_labels_outside_of_training_do_not_matter_and_the_tested_weights_are_those_of_the_chosen_epoch():
-    graph = citation.block_model("cora")
-    assert GAT["Task"](graph).train.tolist() == sorted(graph.train.tolist())
-    models = []
-    for hide in (False, True):
-        task = GAT["Task"](graph)
-        if hide:
-            task.labels[graph.test] = 0
-        models.append(task.model(0))
-        loss, accuracy, test = GAT["train"](models[-1], task, 12)
-    torch.testing.assert_close(models[0].first.weight, models[1].first.weight, atol=0, rtol=0)
-    chosen, _ = GAT["released_rule"](loss, accuracy)
-    assert GAT["evaluate"](models[1], *task.validating) == pytest.approx((loss[chosen], accuracy[chosen]))
-    assert GAT["evaluate"](models[1], *task.testing)[1] == pytest.approx(test[chosen])
+def test_the_protein_network_learns_and_the_test_chooses_nothing():
+    parts = GAT["protein_parts"](rings(), share=0)
+    torch.manual_seed(0)
+    model = GAT["ProteinGAT"](parts[0][0][1].shape[1], 3)
+    validation, test = GAT["train_on_graphs"](model, parts, 6, 0.01)
+    assert validation > 45 and test > 45
+    other = [*parts[:2], [(edges, x, (y + 1) % 3) for edges, x, y in parts[2]]]
+    torch.manual_seed(0)
+    model = GAT["ProteinGAT"](parts[0][0][1].shape[1], 3)
+    again, worse = GAT["train_on_graphs"](model, other, 6, 0.01)
+    assert again == validation and worse < 45
+
+
+def test_micro_f1_of_classes_and_of_many_labels():
+    logits, y = torch.tensor([[2.0, 1], [0, 1], [3, 0]]), torch.tensor([0, 1, 1])
+    assert GAT["micro_f1"]([(logits[:1], y[:1]), (logits[1:], y[1:])]) == pytest.approx(200 / 3)
+    many = torch.tensor([[1.0, 0], [1, 1], [0, 1]])
+    said = torch.tensor([[1.0, -1], [1, -1], [1, 1]])  # three right, one wrong, one missed
+    assert GAT["micro_f1"]([(said, many)]) == pytest.approx(100 * 2 * 3 / (2 * 3 + 1 + 1))
+    assert GAT["micro_f1"]([(-said.abs(), 0 * many)]) == 0
+
+
+def test_ppi_is_read_by_id_and_trained_with_the_settings_of_the_paper(tmp_path, monkeypatch):
+    """Ids in another order than rows; a link counts nodes as listed; labels, many per node."""
+    ids = [5, 3, 0, 2, 1, 4]
+    nodes = [{"id": i, "test": i == 2, "val": i == 1} for i in ids]
+    links = [{"source": 0, "target": 1}, {"source": 2, "target": 5}, {"source": 2, "target": 3}]  # 5-3, 0-4, 0-2
+    parts = {"G": {"nodes": nodes, "links": links}, "id_map": {str(i): i for i in ids}}
+    parts["class_map"] = {str(i): [i % 2, 1, 0] for i in ids}
+    for part, content in parts.items():
+        (tmp_path / f"ppi-{part}.json").write_text(json.dumps(content))
+    features = np.arange(12.0).reshape(6, 2)
+    np.save(tmp_path / "ppi-feats.npy", features)
+    monkeypatch.setattr(datasets, "path", lambda name: tmp_path / name.split("/")[1])
+    learn, ((edges, x, y),), ((_, _, tested),) = GAT["read_ppi"]()
+    assert sorted(len(x) for _, x, _ in learn) == [2, 2]  # whole components: 3-5 and 0-4
+    assert all(edges.shape[1] == 4 for edges, *_ in learn)
+    assert edges.tolist() == [[0], [0]] and y.tolist() == [[1, 1, 0]] and tested.tolist() == [[0, 1, 0]]
+    seen = features[[0, 3, 4, 5]]
+    np.testing.assert_allclose(x[0], (features[1] - seen.mean(0)) / seen.std(0), atol=1e-6)
+    for constant in (False, True):
+        assert 0 <= GAT["ppi_run"](constant, 0, epochs=2) <= 1
+
+
+def test_static_attention_has_one_favourite_and_dynamic_attention_does_not():
+    torch.manual_seed(0)
+    example = GAT["dictionaries"](50)[:2]
+    for dynamic, alike in ((False, True), (True, False)):
+        for before in (False, True):
+            favourites = GAT["Lookup"](dynamic=dynamic, before=before).weights(*example).argmax(2)
+            assert bool((favourites == favourites[:, :1]).all()) is alike
+
+
+def test_entropy_of_equal_and_of_one_sided_weights():
+    chapter = definitions.of_chapter("gat")
+    chapter["edges"] = GAT["neighbourhoods"](np.array([[0, 1], [1, 2], [0, 2]]), 4)
+    model, x = GAT["GAT"](5, 2), torch.randn(4, 5)
+    for constant, even in ((True, True), (False, False)):
+        model.first.constant = constant
+        model.first.a.data *= 30
+        entropy, norm = chapter["look_inside"](model, x)
+        assert (abs(entropy - 1) < 1e-5) is even and norm > 0
 
 
 @pytest.fixture(scope="module")
 def at_the_end():
-    """What the chapter leaves behind, on a small stand-in and after six epochs."""
+    """What the chapter leaves behind, on a small stand-in."""
     plt.switch_backend("Agg")
-    namespace = definitions.of_chapter("gat")
-    cora = citation.block_model("cora")
-    task, alone = namespace["Task"](cora), namespace["Task"](cora, np.empty((0, 2), np.int64))
-    namespace.update(settings={"epochs": 6}, cora=cora, tasks={"cora": task, "cora, alone": alone})
-    trained = {"cora": namespace["train_many"]("cora", 2, "")}
-    namespace.update(trained=trained, histories={"cora": trained["cora"][0]})
-    namespace["plain"] = {"cora": namespace["train_many"]("cora, alone", 1, "")[0]}
+    namespace, graph = stand_in(lookup_steps=3, plain_epochs=3, tuned_epochs=4)
+    edges, x, labels = whole(namespace, graph)
+    split = [torch.from_numpy(part) for part in (graph.train, graph.validation, graph.test)]
+    namespace.update(cora=graph, edges=edges, x=x, labels=labels, split=split, PAPER=(True, 5e-4))
     return namespace
 
 
-def check_sharpened(after):
-    model, view = after["trained"]["cora"][1].eval(), after["view"]
-    with torch.no_grad():
-        as_trained, near = after["sharpened"](model, view, 1)
-        torch.testing.assert_close(as_trained, model(view))
-        _, even = after["sharpened"](model, view, 0)
-        sharp, pointed = after["sharpened"](model, view, 1e6)
-        torch.testing.assert_close(after["sharpened"](model, view, 1)[0], as_trained)  # nothing was changed
-    assert even == pytest.approx(1)
-    assert even >= near > pointed + 0.1
-    assert not torch.allclose(sharp, as_trained)
-    assert all(0 <= accuracy <= 100 for accuracy in after["accuracies"].values())
+def check_rates(_, printed):
+    assert [line.split(":")[0] for line in printed.splitlines()] == ["rate 0.0", "rate 0.3", "rate 0.6"]
 
 
-def check_masks(after):
-    assert after["SparseWords"].times is after["one_mask"]
-    words = after["SparseWords"](sp.random(40, 30, 0.3, format="csr", dtype=np.float32, random_state=0))
-    weight = torch.randn(1, 30, 4).expand(3, -1, -1)
-    torch.testing.assert_close(after["mask_per_head"](words, weight), words.times(weight))
-    coins = np.random.default_rng(0)
-    heads = {way: way(words, weight, lambda x: after["drop"](x, coins)) for way in after["ways"].values()}
-    torch.testing.assert_close(*heads[after["one_mask"]][:2])
-    assert not torch.allclose(*heads[after["mask_per_head"]][:2])
-    assert [len(found) for found in after["accuracy"].values()] == [after["SEEDS"]] * 2
+def check_loops(after, _):
+    own = after["own"]
+    assert own["before"] == pytest.approx(own["equal"], rel=0.05) == own["after"]
 
 
-def check_dynamic(after):
-    assert after["GraphAttention"].coefficients is after["static_coefficients"]
-    torch.manual_seed(0)
-    sources, targets = after["attention_edges"](np.array([[0, 1], [1, 2], [2, 3], [0, 3]]), 5)
-    edges, layer = after["Edges"](sources, targets, (5, 5), copies=2), after["GraphAttention"](6, 3, 2)
-    projected = torch.randn(2, 5, 3)
-    weights = after["dynamic_coefficients"](layer, projected, edges).view(2, -1)
-    for head in range(2):
-        ends = projected[head][:, None] + projected[head]
-        scores = torch.nn.functional.leaky_relu(ends, 0.2) @ layer.attention[head, :, 0]
-        hears = torch.zeros(5, 5, dtype=torch.bool)
-        hears[targets, sources] = True
-        dense = scores.masked_fill(~hears, -math.inf).softmax(1)
-        torch.testing.assert_close(weights[head], dense[targets, sources])
+def check_dynamic(after, printed):
+    assert len(printed.splitlines()) == 2
+    layer, edges = after["DynamicAttention"](4, 3, 2), after["neighbourhoods"](np.array([[0, 1], [1, 2]]), 4)
+    h = torch.randn(4, 2, 3)
+    pairs = torch.nn.functional.leaky_relu(h[:, None] + h[None], 0.2)
+    scores = (
+        (pairs * layer.a[0]).sum(3).masked_fill(~adjacency_of(np.array([[0, 1], [1, 2]]), 4)[:, :, None], -math.inf)
+    )
+    torch.testing.assert_close(layer.attention(h, edges), scores.softmax(1)[edges[1], edges[0]])
 
 
-def check_heads(after):
-    network = after["network"]
-    assert len(network.heads) == 8
-    assert after["logits"].shape == (1000, 8, 8)
-    for head in network.heads:
-        orders = head.weights(*[part[:1] for part in after["inputs"]])[0].argsort(1)
-        assert len(orders.unique(dim=0)) == 1  # each head is static
+def check_heads(after, printed):
+    assert len(printed.splitlines()) == 4 and len(after["network"].heads) == 8
 
 
-def check_strangers(after):
-    edges, shuffled = after["cora"].edges, after["strangers"].edges
-    assert len(set(map(tuple, edges)) & set(map(tuple, shuffled))) < 0.05 * len(edges)
-    before, now = (np.bincount(e.ravel(), minlength=1000) for e in (edges, shuffled))
-    assert np.abs(before - now).sum() == 2 * (len(edges) - len(shuffled))
-    assert {title: len(runs) for title, runs in after["found"].items()} == {"no edges": 1, "attention": 1, "average": 1}
-    everyone = after["edges"].starts.diff().double()
-    assert after["own"] == pytest.approx((1 / everyone).mean().item(), rel=1e-3)  # the last run is the plain average
+CHECKS = (check_rates, check_loops, check_dynamic, check_heads)
 
 
-CHECKS = (check_sharpened, check_masks, check_dynamic, check_heads, check_strangers)
-
-
-@pytest.mark.parametrize("number", range(5))
-def test_the_solutions_of_the_exercises_run(number, at_the_end):
-    code = exercises.solutions("gat")[number].replace("4e4", "1e3")
-    exec(re.sub(r"^(SEEDS|STEPS) = \d+", r"\1 = 1", code, flags=re.M), at_the_end)
-    CHECKS[number](at_the_end)
+@pytest.mark.parametrize("number", range(4))
+def test_the_solutions_of_the_exercises_run(number, at_the_end, capsys):
+    exec(exercises.solutions("gat")[number].replace("range(3)", "range(1)"), at_the_end)
+    CHECKS[number](at_the_end, capsys.readouterr().out)
     plt.close("all")

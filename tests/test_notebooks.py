@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from utils import ROOT, datasets
+from utils.notebook import show
 from utils.records import claims, sources
 from utils.tools import definitions, exercises
 
@@ -62,6 +64,19 @@ def test_the_page_leads_with_its_headline_shows_the_recorded_run_and_has_three_p
         assert sum(text.count(f"{{{directive}}} {chapter}") for text in prose) == 1, directive
     code = "\n".join(cell["source"] for cell in code_cells(chapter))
     assert all(f'"{profile}"' in code for profile in ("smoke", "quick", "full"))
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_the_stored_table_says_what_the_claims_say(chapter):
+    outputs = [output for cell in code_cells(chapter) for output in cell["outputs"]]
+    markup = "".join("".join(output.get("data", {}).get("text/html", "")) for output in outputs)
+    stored = re.findall(r'<tr id="run-([^"]+)"><td>(.*?)</td>', markup, re.DOTALL)
+    by_id = {claim.id: claim for claim in claims.load(chapter).claims}
+    assert {name for name, _ in stored} == set(by_id)
+    for name, text in stored:
+        claim = by_id[name]
+        assert claim.statement in html.unescape(text)
+        assert show.details(claim) in html.unescape(text)
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)

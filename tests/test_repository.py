@@ -64,6 +64,7 @@ def test_setting_the_address_changes_that_line_and_nothing_else(tmp_path):
     settings = yaml.safe_load((tmp_path / "_config.yml").read_text(encoding="utf-8"))
     assert settings["repository"]["url"] == "https://github.com/test/xyzzy"
     assert settings["launch_buttons"]["colab_url"] == "https://colab.research.google.com"
+    assert settings["html"]["baseurl"] == "https://test.github.io/xyzzy/"
     for path in NOTEBOOKS:
         before = path.read_text(encoding="utf-8").splitlines(keepends=True)
         after = (tmp_path / "chapters" / path.name).read_text(encoding="utf-8").splitlines(keepends=True)

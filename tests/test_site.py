@@ -3,17 +3,19 @@
 import functools
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
 import zipfile
+from collections import Counter
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import axe_playwright_python
+import pypdf
 import pytest
 import yaml
 from bs4 import BeautifulSoup, Tag
@@ -22,12 +24,20 @@ from playwright.sync_api import sync_playwright
 
 from utils import ROOT
 from utils.records import claims, runs, verdicts
+from utils.site import front, head, icons, views
 from utils.site import pages as pages_of_site
-from utils.site import views
+from utils.tools import pdf
 
 PHONE = {"width": 375, "height": 800}
 DESK = {"width": 1440, "height": 900}
-FIRST_SCREEN = ["gcn"]  # chapters whose picture and first result are seen without scrolling
+FIRST_SCREEN = [
+    "gae",
+    "gat",
+    "gcn",
+    "gnn_fixed_point",
+    "graphsage",
+]  # chapters whose picture and first result are seen without scrolling
+HEAVIEST = {True: 3_600_000, False: 1_100_000}  # bytes of a page, with and without formulas
 LAPTOP = {"width": 1200, "height": 800}  # the narrowest window with a column on either side of the text
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 # How far to the right each verdict of the recorded run reaches.
@@ -94,8 +104,7 @@ def pages(site) -> dict[str, Page]:
 
 def chromium() -> str | None:
     """A browser: the one named by CHROMIUM, one on the path, or playwright's own."""
-    names = [os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome"]
-    found = next((path for name in names if name and (path := shutil.which(name))), None)
+    found = pdf.chromium()
     if found is None:
         with sync_playwright() as playwright:
             own = playwright.chromium.executable_path
@@ -266,28 +275,28 @@ def badge(row: Tag) -> str:
 
 @pytest.fixture(scope="module")
 def soups(site) -> dict[str, BeautifulSoup]:
-    names = [*claims.chapters(), "index"]
-    paths = {name: site / ("index.html" if name == "index" else f"chapters/{name}.html") for name in names}
+    paths = {name: site / f"chapters/{name}.html" for name in claims.chapters()}
+    paths |= {name: site / f"{name}.html" for name in ("index", "scoreboard")}
     return {name: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for name, path in paths.items()}
 
 
 def test_every_row_of_the_scoreboard_lands_on_the_row_that_it_quotes(soups):
     seen = set()
-    for row in soups["index"].select("table.scores tbody tr"):
+    for row in soups["scoreboard"].select("table.scores tbody tr"):
         chapter, claim = re.fullmatch(r"chapters/(\w+)\.html#claim-(\S+)", row.select_one("a")["href"]).groups()
         there = rows_of(soups[chapter])[claim]
         assert len(soups[chapter].select(f"[id='claim-{claim}']")) == 1, f"{chapter}: two places for {claim}"
         assert badge(row) == badge(there), f"{chapter}: {claim}"
-        shown = row.select_one("[data-label=recorded]")
+        shown = row.select_one("[data-label=here]")
         assert shown is None or there.select_one(".measured").get_text() == shown.get_text(), f"{chapter}: {claim}"
         seen.add((chapter, claim))
     assert seen == {(name, claim.id) for name in claims.chapters() for claim in claims.load(name).claims}
 
 
 def test_the_overview_counts_scored_claims_only(soups):
-    for row in soups["index"].select("table.overview tbody tr"):
+    for row in soups["scoreboard"].select("table.overview tbody tr"):
         chapter = Path(row.select_one("a")["href"]).stem
-        counted = sum(int(cell.get_text()) for cell in row.select("td")[1:] if cell.get_text() != "–")
+        counted = sum(int(cell.get_text()) for cell in row.select("td")[1:-1] if cell.get_text() != "–")
         assert counted == sum(claim.evidence in verdicts.SCORED for claim in claims.load(chapter).claims)
 
 
@@ -342,7 +351,7 @@ def test_only_stale_records_are_called_stale(soups):
         marks = soups[name].select(".stale")
         assert bool(marks) == bool(run.stale), f"{name}: {run.stale}"
         assert run.stale or "Made by the code as it stands." in soups[name].select_one(".provenance").get_text()
-    old = {row.td.get_text() for row in soups["index"].select("table.scores tbody tr") if row.select(".stale")}
+    old = {row.td.get_text() for row in soups["scoreboard"].select("table.overview tbody tr") if row.select(".stale")}
     assert old == {claims.load(name).title for name in claims.chapters() if runs.leading(name).stale}
 
 
@@ -446,40 +455,203 @@ def test_formulas_begin_where_scrolling_reaches(visits):
     assert not {name: v["cut"] for name, v in visits.items() if v["cut"]}
 
 
-def test_the_scoreboard_shows_the_claims_one_chooses(browser, address):
-    page = browser.new_page()
-    page.goto(address + "index.html", wait_until="networkidle")
-    table = page.locator("table[data-choices='0 2 3']")
-    total = table.locator("tbody tr").count()
-    chapter, evidence, verdict = page.locator(".choices select").all()
-    verdict.select_option(label="✗ not reproduced")
-    found = table.locator("tbody tr:visible td:nth-child(4)").all_inner_texts()
-    assert 0 < len(found) < total and set(found) == {"✗ not reproduced"}
-    chapter.select_option(label="Graph convolutional networks")
-    assert set(table.locator("tbody tr:visible td:first-child").all_inner_texts()) == {"Graph convolutional networks"}
-    evidence.select_option("own")
-    assert table.locator("tbody tr:visible").count() == 0  # an expectation holds or does not; papers are reproduced
-    for select in (chapter, evidence, verdict):
-        select.select_option("")
-    assert table.locator("tbody tr:visible").count() == total
-    assert page.locator(".choices [role=status]").inner_text() == f"{total} of {total} shown"
+@pytest.fixture
+def board(browser, address):
+    """The scoreboard, opened anew."""
+    page = browser.new_page(viewport=DESK)
+    page.goto(address + "scoreboard.html", wait_until="networkidle")
+    yield page
     page.close()
 
 
-def test_scoreboard_sorts(browser, address):
-    page = browser.new_page()
-    page.goto(address + "index.html", wait_until="networkidle")
-    table = page.locator("table.scores").first
-    claims = functools.partial(table.locator("tbody td:nth-child(2)").all_inner_texts)
-    head = table.locator("thead th").nth(1)
-    before = claims()
+def choose(page, field: str, value: str) -> None:
+    page.locator(f"form.choices [name={field}]").select_option(value)
+
+
+def test_the_scoreboard_shows_the_claims_one_chooses(board):
+    rows = board.locator("#claims-table tbody tr")
+    total, shown = rows.count(), board.locator("form.choices output")
+    assert shown.inner_text() == f"{total} of {total} shown"
+    choose(board, "verdict", "not reproduced")
+    found = rows.locator("td:nth-child(2)").all_inner_texts()
+    assert 0 < len(found) < total and all(text.startswith("✗") for text in found)
+    assert shown.inner_text() == f"{len(found)} of {total} shown"
+    choose(board, "chapter", "gcn")
+    assert set(rows.evaluate_all("rows => rows.map(row => row.dataset.chapter)")) == {"gcn"}
+    choose(board, "verdict", "")
+    board.locator("form.choices [name=headline]").check()
+    chosen = [claim for claim in claims.load("gcn").claims if claim.headline]
+    assert rows.count() == len(chosen) > 1
+    board.locator("form.choices [name=q]").fill("Citeseer")
+    assert 0 < rows.count() < len(chosen)
+    assert all("Citeseer" in text for text in rows.locator("td:nth-child(3)").all_inner_texts())
+
+
+def test_choices_live_in_the_address_and_survive_a_visit_to_a_chapter(board, address):
+    choose(board, "verdict", "not reproduced")
+    board.locator("form.choices [name=q]").fill("F1")
+    kept, rows = board.url, board.locator("#claims-table tbody tr")
+    before = rows.all_inner_texts()
+    assert kept == address + "scoreboard.html?verdict=not+reproduced&q=F1" and before
+    rows.locator("a").first.click()
+    board.wait_for_url("**/chapters/**")
+    board.go_back(wait_until="networkidle")
+    assert board.url == kept and rows.all_inner_texts() == before
+    assert board.locator("form.choices [name=q]").input_value() == "F1"
+    board.goto(address + "scoreboard.html?verdict=close&nonsense=1", wait_until="networkidle")
+    assert all(text.startswith("≈") for text in rows.locator("td:nth-child(2)").all_inner_texts())
+
+
+def test_a_heading_sorts_and_stays_in_sight(board):
+    claims_now = functools.partial(board.locator("#claims-table tbody td:nth-child(3)").all_inner_texts)
+    head, before = board.locator("#claims-table thead th").nth(2), claims_now()
     assert len(set(before)) > 1
-    head.locator("button").click()
-    ascending = claims()
-    assert head.get_attribute("aria-sort") == "ascending"
-    head.locator("button").press("Enter")
-    assert head.get_attribute("aria-sort") == "descending"
-    assert claims() != ascending
-    assert sorted(claims()) == sorted(ascending) == sorted(before)
-    assert ascending == page.evaluate("texts => texts.sort((a, b) => a.localeCompare(b))", before)
+    head.click()
+    ascending = claims_now()
+    assert head.get_attribute("aria-sort") == "ascending" and ascending != before
+    head.locator("[role=button]").press("Enter")
+    assert head.get_attribute("aria-sort") == "descending" and claims_now() != ascending
+    assert sorted(claims_now()) == sorted(before)
+    board.locator("#claims-table tbody tr").nth(100).scroll_into_view_if_needed()
+    assert 0 <= head.bounding_box()["y"] < 100
+
+
+def test_claims_stand_in_the_order_of_the_book_and_name_their_chapter_once(board):
+    listed = re.findall(r"file: chapters/(\w+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    rows = board.locator("#claims-table tbody tr")
+    chapters = rows.evaluate_all("rows => rows.map(row => row.dataset.chapter)")
+    assert list(dict.fromkeys(chapters)) == listed
+    assert rows.evaluate_all("rows => rows.filter(row => !row.matches('.same-chapter')).length") == len(listed)
+
+
+def test_the_front_page_says_what_the_book_is_in_one_screen(browser, address):
+    page = browser.new_page(viewport=DESK)
+    page.goto(address + "index.html", wait_until="networkidle")
+    boxes = [page.locator(part).first.bounding_box() for part in (".headlines [role=img]", ".total", ".doors")]
+    links = page.locator(".doors a").evaluate_all("links => links.map(link => link.getAttribute('href'))")
+    cards = page.locator("ol.gallery li").count()
     page.close()
+    assert max(box["y"] + box["height"] for box in boxes) <= DESK["height"]
+    assert links == ["chapters/gcn.html", "running.html", "scoreboard.html"]
+    assert cards == len(claims.chapters())
+
+
+def test_the_bar_counts_every_scored_claim_and_opens_them(soups):
+    parts = soups["index"].select(".total-bar a")
+    counts = {part["title"].partition(" ")[2]: int(part["title"].partition(" ")[0]) for part in parts}
+    rows = soups["scoreboard"].select("#claims-table tbody tr")
+    assert counts == dict(Counter(row["data-verdict"] for row in rows))
+    assert all(part["href"].startswith("scoreboard.html?verdict=") for part in parts)
+
+
+def test_every_chapter_has_a_card_with_its_picture_and_a_line_of_result(site, soups):
+    for card in soups["index"].select("ol.gallery li"):
+        assert (site / card.select_one("img")["src"]).stat().st_size < 100_000
+        assert card.select_one(".says").get_text() and card.select_one(".result .badge"), card.get_text()
+    assert set(yaml.safe_load((ROOT / "data/gallery.yml").read_text(encoding="utf-8"))) == set(claims.chapters())
+
+
+def test_a_picture_of_the_gallery_that_is_not_there_is_an_error():
+    with pytest.raises(claims.ClaimError, match="no picture 'c99'"):
+        front.picture("gcn", "c99")
+
+
+def test_no_idea_descends_from_a_later_one():
+    ideas = {idea["chapter"]: idea for idea in yaml.safe_load((ROOT / "data/ideas.yml").read_text(encoding="utf-8"))}
+    for idea in ideas.values():
+        assert all(ideas[name]["year"] <= idea["year"] for name in idea.get("from", [])), idea
+
+
+def test_only_pages_with_sortable_tables_load_their_scripts(pages):
+    loading = {name for name, page in pages.items() if any("dataTables" in link for link in page.links)}
+    assert {"scoreboard.html", "running.html"} <= loading and not loading & {"index.html", "chapters/gcn.html"}
+
+
+def test_a_visit_loads_what_the_page_needs(site, address, visits):
+    """Explorable figures apart, whose scripts are loaded when the figure comes near the window."""
+    for name, visit in visits.items():
+        files = {site / unquote(urlsplit(url).path).lstrip("/") for url in visit["requests"] if url.startswith(address)}
+        weight = sum(path.stat().st_size for path in files if path.is_file() and path.name != "vega.js")
+        formulas = any("mathjax" in url for url in visit["requests"])
+        assert weight <= HEAVIEST[formulas], f"{name}: {weight} bytes, {len(files)} requests"
+    with_math = {name for name, v in visits.items() if any("mathjax" in url for url in v["requests"])}
+    assert "chapters/gcn.html" in with_math and not with_math & {"index.html", "scoreboard.html", "running.html"}
+    assert not [url for v in visits.values() for url in v["requests"] if "fontawesome" in url]
+
+
+def test_every_icon_of_the_theme_is_drawn(site, pages):
+    sheet = (site / "_static/icons.css").read_text(encoding="utf-8")
+    used = {name for page in pages for name in icons.USED.findall((site / page).read_text(encoding="utf-8"))}
+    assert len(used) > 10
+    assert not [name for name in used - icons.NO_ICONS if f".fa-{name} {{" not in sheet]
+    with pytest.raises(ValueError, match="no icon 'nonsense'"):
+        icons.definition('{bars:[1,2,[],"f","M0"]}', "nonsense")
+
+
+def test_every_page_says_what_it_is_about(soups):
+    for name in ("index", *claims.chapters()):
+        said = soups[name].select_one("meta[name=description]")["content"]
+        assert 40 < len(said) <= 200 and soups[name].select_one("meta[property='og:title']")["content"]
+
+
+def test_a_site_with_an_address_has_a_sitemap_and_pictures_for_shared_links(site, tmp_path):
+    app = SimpleNamespace(outdir=str(site), config=SimpleNamespace(html_baseurl="https://x.org/b/", html_title="Book"))
+    made = head.tags(app, "chapters/gcn", "A <b>", 'says "so"')
+    assert '<meta property="og:url" content="https://x.org/b/chapters/gcn.html">' in made
+    assert '<meta property="og:image" content="https://x.org/b/_static/thumbnails/gcn.png">' in made
+    assert "says &quot;so&quot;" in made and "A &lt;b&gt;" in made
+    app.outdir, app.builder = str(tmp_path), SimpleNamespace(format="html")
+    app.env = SimpleNamespace(found_docs={"index", "chapters/gcn"})
+    head.write_sitemap(app, None)
+    assert "<loc>https://x.org/b/chapters/gcn.html</loc>" in (tmp_path / "sitemap.xml").read_text(encoding="utf-8")
+
+
+def test_chapters_of_a_book_with_an_address_open_in_colab_by_one_click():
+    with_address = views.markup("how_to_run", running="r", source="s", colab="https://colab.example/x")
+    assert 'href="https://colab.example/x">open it in Colab' in with_address
+    assert "Colab" not in views.markup("how_to_run", running="r", source="s", colab="")
+
+
+def test_an_address_that_is_not_there_gets_a_page(site):
+    assert "Not here" in (site / "404.html").read_text(encoding="utf-8")
+
+
+def test_no_table_shows_an_empty_heading(soups):
+    for name, soup in soups.items():
+        assert not [row for row in soup.select("article thead tr") if not row.get_text().strip()], name
+
+
+@pytest.mark.parametrize("term", ["注意力", "池化", "over-smoothing"])
+def test_search_finds_a_term_wherever_it_stands(browser, address, site, term):
+    page = browser.new_page()
+    page.goto(f"{address}search.html?q={term}", wait_until="networkidle")
+    page.locator("#search-results li").first.wait_for()
+    links = page.locator("#search-results li > a").evaluate_all("links => links.map(link => link.pathname)")
+    page.close()
+    found = {link.lstrip("/") for link in links}
+    bodies = {
+        path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in site.glob("chapters/*.html")
+    }
+    wanted = {
+        path.relative_to(site).as_posix()
+        for path, soup in bodies.items()
+        if term in soup.select_one("article").get_text()
+    }
+    assert wanted and wanted <= found
+
+
+def test_the_book_prints_into_one_pdf_with_sources_unfolded(browser, site, tmp_path):
+    out = tmp_path / "book.pdf"
+    code = "from pathlib import Path; from utils.tools import pdf; pages = ['index.html', 'chapters/gcn.html']\n"
+    code += f"print(pdf.print_pages(pages, Path({str(out)!r}), Path({str(site)!r})))"
+    environment = os.environ | {"CHROMIUM": chromium()}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    book = pypdf.PdfReader(out)
+    assert len(book.pages) == int(done.stdout) > 20
+    titles = [re.sub(r"^\d+\. ", "", item.title) for item in book.outline]
+    assert titles == ["Paper Walkthroughs", "Graph convolutional networks"]
+    text = "".join(page.extract_text() for page in book.pages)
+    assert "Table 2, row GCN (this paper)" in text  # the source of a claim
+    assert "make book" in str(pytest.raises(SystemExit, pdf.print_pages, ["nowhere.html"], out, site).value)
+    assert pdf.contents()[0] == "index.html" and "chapters/gcn.html" in pdf.contents()

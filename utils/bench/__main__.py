@@ -28,7 +28,7 @@ BENCHMARKS = (
     "distilling_knowledge",
     "lattice_lstm_ner",
     "char_rnn_lyrics",
-    "gnn_fixed_point",
+    "gnn_tensorflow",
     "bert_to_bilstm",
     "rin_query_suggestion",
 )

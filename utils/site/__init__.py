@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sphinx.application import Sphinx
 
-PARTS = ("recorded", "scoreboard", "pages", "ideas", "symbols", "benchmarks", "explorables", "pictures", "assets")
+PARTS: tuple[str, ...] = ("recorded", "scoreboard", "tables", "front", "pages", "ideas", "symbols", "benchmarks")
+PARTS += ("explorables", "pictures", "assets", "icons", "head", "search")
 
 
 def setup(app: Sphinx) -> dict:

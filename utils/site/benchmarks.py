@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -14,20 +15,35 @@ from sphinx.util.docutils import SphinxDirective
 from utils.records import bench, claims, sources
 from utils.site import views
 
+PEER = re.compile(r"\b(DGL|TensorFlow|released)\b|^torch")  # what a reader would otherwise use
+FARTHEST = 10  # times the largest measured size, up to which a line is carried on
 WIDTH, HEIGHT = 360, 230  # of a chart, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 12, 40
 
 
 def comparisons_html(entries: dict[str, Any]) -> str:
-    """How many aims were met, where that was measured, and the table."""
+    """How many aims were met, and where; a table against what a reader would otherwise use, and one of the rest."""
     rows = [
         {"comparison": comparison, "met": bench.met(comparison), "name": name, "stamp": entry["stamp"]}
+        | {"peer": against_a_peer(comparison), "faster": smaller(comparison)}
         | {"title": views.file_of(name).title, "old": sources.stale(entry["stamp"].get("code", {}))}
         for name, entry in entries.items()
         for comparison in entry["comparisons"]
     ]
     devices = sorted({entry["stamp"]["device"] for entry in entries.values()})
     return views.markup("bench_comparisons", rows=rows, met=sum(row["met"] for row in rows), devices=devices)
+
+
+def against_a_peer(comparison: dict[str, Any]) -> bool:
+    """Whether this book stands on one side, and a library or the authors' code on the other."""
+    first, last = (comparison["sides"][k]["name"] for k in (0, -1))
+    return bool(PEER.search(last)) and not PEER.search(first)
+
+
+def smaller(comparison: dict[str, Any]) -> str:
+    """The side, of the two that are compared, which needs less."""
+    first, last = (comparison["sides"][k] for k in (0, -1))
+    return str((first if first["value"] <= last["value"] else last)["name"])
 
 
 def short(value: float) -> str:
@@ -135,15 +151,34 @@ def reason(growth: dict, breaks: dict[str, Any]) -> str:
     return memory if breaks["by"] == "memory" else f"{limit} of time"
 
 
+def largest(series: dict[str, Any]) -> int:
+    """The largest size that was measured."""
+    return int(max(size for size, _ in series["points"]))
+
+
+def near(series: dict[str, Any]) -> bool:
+    """Whether a series gives out at a size that the measured ones can tell of."""
+    return bool(series["breaks"]) and series["breaks"]["at"] <= FARTHEST * largest(series)
+
+
+def end_of(series: dict[str, Any]) -> str:
+    """From which size on a series gives out, as far as the measured sizes tell."""
+    if near(series):
+        return f"{series['breaks']['at']:,.0f}"
+    return f"beyond {FARTHEST * largest(series):,}" if series["breaks"] else "–"
+
+
 def breaks_first(growth: dict[str, Any]) -> dict[str, Any] | None:
-    """The series that gives out at the smallest size."""
-    ends = [series for series in growth["series"] if series["breaks"]]
+    """The series that gives out at the smallest size, of those that are known to."""
+    ends = [series for series in growth["series"] if near(series)]
     return min(ends, key=lambda series: series["breaks"]["at"], default=None)
 
 
 def first_to_break(growth: dict[str, Any]) -> Markup:
     """What gives out first as the size grows, in a sentence."""
     if (series := breaks_first(growth)) is None:
+        if any(series["breaks"] for series in growth["series"]):
+            return Markup("Nothing breaks up to ten times the sizes that were measured.")
         nothing = Markup("Nothing breaks below {:,.0f} {}, the most that there can be.")
         return nothing.format(growth["most"], growth["along"])
     sentence = Markup("First to break: <i>{}</i>, at about {:,.0f} {}, where it needs {}.")
@@ -170,9 +205,9 @@ def growth_html(growth: dict[str, Any]) -> str:
         {
             "name": series["name"],
             "slope": series["slope"],
-            "largest": max(size for size, _ in series["points"]),
-            "end": f"{series['breaks']['at']:,.0f}" if series["breaks"] else "–",
-            "reason": reason(growth, series["breaks"]) if series["breaks"] else "–",
+            "largest": largest(series),
+            "end": end_of(series),
+            "reason": reason(growth, series["breaks"]) if near(series) else "–",
         }
         for series in growth["series"]
     ]

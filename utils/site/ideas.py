@@ -10,8 +10,8 @@ from sphinx.util.docutils import SphinxDirective
 from utils import ROOT
 from utils.site import views
 
-WIDTH, HEIGHT = 150, 44  # of a box
-STEP = (174, 96)  # from box to box, along and down
+WIDTH, HEIGHT = 162, 44  # of a box
+STEP = (184, 96)  # from box to box, along and down
 
 
 def corner(at: list[int]) -> tuple[int, int]:
@@ -30,9 +30,10 @@ def arrow(start: list[int], end: list[int]) -> str:
         down = HEIGHT / 2 + 26
         x1, x2 = x1 + WIDTH / 2, x2 + WIDTH / 2
         return f"M{x1} {y1 + HEIGHT / 2} C{x1} {y1 + down} {x2} {y2 + down} {x2} {y2 + HEIGHT / 2 + 3}"
-    x1, x2, y1 = x1 + WIDTH / 2, x2 + WIDTH / 2, y1 + HEIGHT
+    x1, x2 = x1 + WIDTH / 2, x2 + WIDTH / 2
+    y1, y2 = (y1 + HEIGHT, y2 - 3) if end[1] > start[1] else (y1, y2 + HEIGHT + 3)
     middle = (y1 + y2) / 2
-    return f"M{x1} {y1} C{x1} {middle} {x2} {middle} {x2} {y2 - 3}"
+    return f"M{x1} {y1} C{x1} {middle} {x2} {middle} {x2} {y2}"
 
 
 def ideas_html(ideas: list[dict]) -> str:

@@ -92,12 +92,12 @@ def recorded_runs(chapter: str) -> list[Run]:
 
 def cite_box(app: Sphinx, chapter: str, docname: str) -> nodes.raw:
     """A folded BibTeX entry of the chapter, and where its paper stands."""
-    title = views.file_of(chapter).title
+    title, site = views.file_of(chapter).title, app.config.html_baseurl.rstrip("/")
     entry = {
         "author": "{The Paper Walkthroughs authors}",
         "title": title,
         "howpublished": "Paper Walkthroughs",
-        "url": app.config.html_theme_options.get("repository_url", ""),
+        "url": f"{site}/{docname}.html" if site else app.config.html_theme_options.get("repository_url", ""),
         "year": max((run.provenance.date[:4] for run in recorded_runs(chapter)), default=""),
     }
     key = f"paperwalkthroughs-{chapter.replace('_', '-')}"
@@ -107,17 +107,26 @@ def cite_box(app: Sphinx, chapter: str, docname: str) -> nodes.raw:
 
 
 def note_how_to_run(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    """While the book has no public address, chapters say how to open them in Colab."""
-    if app.config.html_theme_options.get("repository_url"):
-        return
+    """Under the title: how to open the chapter, in Colab by one click where the book has a public address."""
+    address = app.config.html_theme_options.get("repository_url", "").rstrip("/")
+    branch = app.config.html_theme_options.get("repository_branch") or "main"
+    colab = f"{address.replace('github.com', 'colab.research.google.com/github')}/blob/{branch}/{docname}.ipynb"
     title = next(doctree.findall(nodes.title))
     running = app.builder.get_relative_uri(docname, "running")
     source = app.builder.get_relative_uri(docname, "index").replace("index.html", f"_sources/{docname}.ipynb")
-    title.parent.insert(title.parent.index(title) + 1, views.raw("how_to_run", running=running, source=source))
+    line = views.raw("how_to_run", running=running, source=source, colab=colab if address else "")
+    title.parent.insert(title.parent.index(title) + 1, line)
+
+
+def drop_empty_heads(doctree: nodes.document) -> None:
+    """A table with empty headings, as chapters use for their card, needs no heading row."""
+    for head in [head for head in doctree.findall(nodes.thead) if not head.astext().strip()]:
+        head.parent.remove(head)
 
 
 def finish_page(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """All additions to a page."""
+    drop_empty_heads(doctree)
     if docname == "glossary":
         name_terms(doctree)
     if docname.startswith("chapters/"):

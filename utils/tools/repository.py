@@ -17,10 +17,12 @@ START = "utils/tools/start_cell.py"
 
 
 def configured(config: str, name: str) -> str:
-    """The text of _config.yml with the address set and the buttons that depend on it switched on."""
+    """The text of _config.yml with the addresses of repository and site set, and the buttons that depend on them on."""
+    owner, _, book = name.partition("/")
     settings = {"url": f"https://github.com/{name}", "colab_url": "https://colab.research.google.com"}
+    settings["baseurl"] = f"https://{owner.lower()}.github.io/{book}/"
     for key, value in settings.items():
-        config = re.sub(rf'^( +{key}: )".*"$', rf'\1"{value}"', config, flags=re.M)
+        config = re.sub(rf'^( +{key}: )"[^"]*"', rf'\1"{value}"', config, flags=re.M)
     return re.sub(r"^( +use_(?:repository|issues)_button: )false$", r"\1true", config, flags=re.M)
 
 

@@ -1,0 +1,82 @@
+"""The head of each page: what search engines and shared links show, and no script that the page does not need."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.application import Sphinx
+
+from utils.site import front
+
+LONGEST = 200  # characters of a description
+
+
+def description(doctree: nodes.document) -> str:
+    """The first paragraph of prose, cut at a word."""
+    for paragraph in doctree.findall(nodes.paragraph):
+        if not isinstance(paragraph.parent, nodes.section):
+            continue  # in a table, a list or a note
+        text = " ".join(paragraph.astext().split())
+        if len(text) > LONGEST:
+            text = text[: LONGEST - 1].rsplit(" ", 1)[0].rstrip(",;:") + "…"
+        if len(text) > 20:
+            return text
+    return ""
+
+
+def tags(app: Sphinx, pagename: str, title: str, said: str) -> str:
+    """Meta elements for a page: description, Open Graph, and the picture of a chapter where the site has an address."""
+    site = app.config.html_baseurl.rstrip("/")
+    pairs = [("og:title", title), ("og:type", "article"), ("og:site_name", str(app.config.html_title))]
+    if said:
+        pairs.append(("og:description", said))
+    if site:
+        pairs.append(("og:url", f"{site}/{pagename}.html"))
+        name = pagename.removeprefix("chapters/") if pagename.startswith("chapters/") else "gcn"
+        picture = f"_static/{front.FOLDER}/{name}.png"
+        if (Path(app.outdir) / picture).exists():
+            pairs.append(("og:image", f"{site}/{picture}"))
+    found = [f'<meta property="{name}" content="{html.escape(value)}">' for name, value in pairs]
+    if said:
+        found.append(f'<meta name="description" content="{html.escape(said)}">')
+    return "\n".join(found)
+
+
+def fill(app: Sphinx, pagename: str, templatename: str, context: dict, doctree: nodes.document | None) -> None:
+    """Add the meta elements; leave MathJax out where there is no formula."""
+    if doctree is not None:
+        title = re.sub(r"<[^>]+>", "", str(context.get("title", "")))
+        context["metatags"] = context.get("metatags", "") + tags(app, pagename, title, description(doctree))
+    formulas = app.env.get_domain("math").data["has_equations"].get(pagename)  # of the page, not of those below it
+    if "script_files" in context and not formulas:
+        scripts = context["script_files"]
+        context["script_files"] = [file for file in scripts if "mathjax" not in str(getattr(file, "filename", file))]
+
+
+def write_sitemap(app: Sphinx, failure: Exception | None) -> None:
+    """After a build of a site with an address: sitemap.xml and robots.txt."""
+    site = app.config.html_baseurl.rstrip("/")
+    if failure is not None or app.builder.format != "html" or not site:
+        return
+    pages = sorted(app.env.found_docs)
+    places = "".join(f"<url><loc>{html.escape(f'{site}/{name}.html')}</loc></url>\n" for name in pages)
+    head = '<?xml version="1.0" encoding="utf-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n'
+    (Path(app.outdir) / "sitemap.xml").write_text(f"{head}{places}</urlset>\n", encoding="utf-8")
+    (Path(app.outdir) / "robots.txt").write_text(f"User-agent: *\nSitemap: {site}/sitemap.xml\n", encoding="utf-8")
+
+
+def not_found(app: Sphinx) -> list[tuple[str, dict, str]]:
+    """The page that a host shows for an address that is not there."""
+    words = "<h1>Not here</h1><p>This page has moved or never was.</p>"
+    return [("404", {"title": "Not here", "body": words, "metatags": ""}, "page.html")]
+
+
+def setup(app: Sphinx) -> dict:
+    """Connect them."""
+    app.connect("html-page-context", fill, priority=900)
+    app.connect("html-collect-pages", not_found)
+    app.connect("build-finished", write_sitemap)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
