@@ -5,11 +5,9 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import zipfile
 from collections import Counter
 from html.parser import HTMLParser
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
@@ -38,6 +36,7 @@ FIRST_SCREEN = [
     "graphsage",
 ]  # chapters whose picture and first result are seen without scrolling
 HEAVIEST = {True: 3_600_000, False: 1_100_000}  # bytes of a page, with and without formulas
+SMALL_DESK = {"width": 1280, "height": 800}
 LAPTOP = {"width": 1200, "height": 800}  # the narrowest window with a column on either side of the text
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 # How far to the right each verdict of the recorded run reaches.
@@ -57,6 +56,22 @@ LETTERS = """[...document.querySelectorAll('figure.dots .dots-row')].flatMap(row
     || parts.slice(0, k).some(([, other]) => box.left < other.right - 1 && box.top < other.bottom - 1
       && other.top < box.bottom - 1)).map(([part]) => part.textContent);
 })"""
+# The longest lines of code blocks that are wider than their box, folded ones left out.
+CUT_CODE = """[...document.querySelectorAll('div.highlight pre')]
+  .filter(block => block.clientWidth && block.scrollWidth > block.clientWidth + 1)
+  .map(block => block.textContent.split('\\n').sort((a, b) => b.length - a.length)[0])"""
+# Screens between one figure or table and the next, at most.
+LONGEST_STRETCH = """(() => {
+  const article = document.querySelector('article').getBoundingClientRect();
+  const shown = [...document.querySelectorAll('article :is(figure, table, img, svg)')]
+    .map(part => part.getBoundingClientRect()).filter(box => box.height > 40).sort((a, b) => a.top - b.top);
+  let [end, longest] = [article.top, 0];
+  for (const box of [...shown, {top: article.bottom, bottom: article.bottom}]) {
+    longest = Math.max(longest, box.top - end);
+    end = Math.max(end, box.bottom);
+  }
+  return longest / innerHeight;
+})()"""
 # How many formulas begin left of their box, where no scrolling reaches.
 CUT = """[...document.querySelectorAll('div.math')].filter(box => [...box.querySelectorAll('mjx-container, mjx-math')]
   .some(part => part.getBoundingClientRect().left < box.getBoundingClientRect().left - 1)).length"""
@@ -128,16 +143,8 @@ def browser():
 @pytest.fixture(scope="module")
 def address(site):
     """The site, served on this machine."""
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
+    with pdf.served(site) as place:
+        yield place
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +283,7 @@ def badge(row: Tag) -> str:
 @pytest.fixture(scope="module")
 def soups(site) -> dict[str, BeautifulSoup]:
     paths = {name: site / f"chapters/{name}.html" for name in claims.chapters()}
-    paths |= {name: site / f"{name}.html" for name in ("index", "scoreboard")}
+    paths |= {name: site / f"{name}.html" for name in ("index", "scoreboard", "explorables")}
     return {name: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for name, path in paths.items()}
 
 
@@ -619,6 +626,65 @@ def test_an_address_that_is_not_there_gets_a_page(site):
 def test_no_table_shows_an_empty_heading(soups):
     for name, soup in soups.items():
         assert not [row for row in soup.select("article thead tr") if not row.get_text().strip()], name
+
+
+def test_every_explorable_figure_is_listed_and_can_be_linked_to(soups):
+    listed = {link["href"] for link in soups["explorables"].select("ol.explorables a")}
+    figures = {
+        f"chapters/{name}.html#{figure['id']}"
+        for name in claims.chapters()
+        for figure in soups[name].select(".explorable")
+    }
+    assert len(listed) >= 5 and listed == figures
+
+
+def test_a_page_says_when_it_changed_last(soups, tmp_path):
+    day = subprocess.run(
+        ["git", "log", "-1", "--format=%cs, commit %h", "--", "chapters/gcn.ipynb"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert day.strip() and f"Last updated on {day.strip()}." in " ".join(
+        soups["gcn"].select_one("footer.bd-footer-content").get_text().split()
+    )
+    assert head.last_change(tmp_path / "not-there.md") is None
+
+
+def test_no_line_of_code_is_cut_on_a_laptop(browser, address):
+    page = browser.new_page(viewport=SMALL_DESK)
+    for name in claims.chapters():
+        page.goto(f"{address}chapters/{name}.html")
+        assert page.evaluate(CUT_CODE) == [], name
+    page.close()
+
+
+@pytest.mark.parametrize("chapter", FIRST_SCREEN)
+def test_no_stretch_is_longer_than_six_screens_without_something_to_look_at(browser, address, chapter):
+    page = browser.new_page(viewport=DESK)
+    page.goto(f"{address}chapters/{chapter}.html", wait_until="networkidle")
+    assert page.evaluate(LONGEST_STRETCH) <= 6
+    page.close()
+
+
+def test_a_figure_opens_in_full_size_and_closes(browser, address):
+    page = browser.new_page(viewport=DESK)
+    page.goto(f"{address}chapters/gcn.html", wait_until="networkidle")
+    button = page.locator("button.enlarge").first
+    before = button.bounding_box()["width"]
+    button.focus()
+    page.keyboard.press("Enter")
+    full = page.locator("dialog.full-size[open] img")
+    full.wait_for()
+    assert full.bounding_box()["width"] > before and full.get_attribute("alt") == button.locator("img").get_attribute(
+        "alt"
+    )
+    page.keyboard.press("Escape")
+    full.wait_for(state="hidden")
+    button.click()
+    full.click()
+    full.wait_for(state="hidden")
+    page.close()
 
 
 @pytest.mark.parametrize("term", ["注意力", "池化", "over-smoothing"])

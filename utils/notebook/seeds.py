@@ -8,6 +8,7 @@ a run which was stopped goes on where it was.
 from __future__ import annotations
 
 import copyreg
+import functools
 import hashlib
 import importlib
 import os
@@ -98,6 +99,7 @@ def _made(
         return
     import joblib
 
+    copyreg.pickle(functools._lru_cache_wrapper, _fresh_cache)  # else looked up by name, which workers do not know
     if "torch" in sys.modules:  # whose two make-believe modules travel with any function that says `.classes` or `.ops`
         for module in (sys.modules["torch"].classes, sys.modules["torch"].ops):
             copyreg.pickle(type(module), lambda module: (importlib.import_module, (module.__name__,)))
@@ -113,6 +115,15 @@ def _made(
         if set(client.nthreads().values()) - {1}:
             raise ValueError(f"every worker of {cluster} needs one thread: dask worker --nthreads 1")
         yield from joblib.Parallel(return_as="generator_unordered")(calls)
+
+
+def _fresh_cache(cached: Any) -> tuple[Callable[..., Any], tuple[dict[str, Any], Callable[..., Any]]]:
+    """How a function under functools.cache travels: as the function, with an empty cache."""
+    return _cached, (cached.cache_parameters(), cached.__wrapped__)
+
+
+def _cached(parameters: dict[str, Any], function: Callable[..., Any]) -> Any:
+    return functools.lru_cache(**parameters)(function)
 
 
 def _call(function: Callable[..., Any], arguments: tuple[Any, ...], seed: int) -> Any:

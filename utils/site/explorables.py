@@ -1,16 +1,22 @@
-"""What draws explorable figures on a page: Vega's scripts, served by the site, and a short one that starts them."""
+"""Explorable figures: Vega's scripts, served by the site, a short one that starts them, and the list of all of them."""
 
 from __future__ import annotations
 
-import shutil
+import itertools
+import re
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
 import vl_convert
+import yaml
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
 
-LOADER = Path(__file__).parent / "templates" / "explorable.js"
+from utils.records import sources
+from utils.site import front, scoreboard, scripts, views
+
 FIGURE = 'class="explorable"'  # as utils.notebook.explorables writes it
 VERSIONS = f"Vega {vl_convert.get_vega_version()}, Vega-Lite {vl_convert.get_vegalite_versions()[-1]}, "
 VERSIONS += f"Vega-Embed {vl_convert.get_vega_embed_version()}"
@@ -27,23 +33,52 @@ def write_vega(path: Path) -> None:
     path.write_text(f'{HEAD}(() => {{"use strict";{bundle}\n}})();\n', encoding="utf-8")
 
 
-def add_scripts(app: Sphinx) -> None:
-    """Before pages are written: both scripts."""
+def add_vega(app: Sphinx) -> None:
+    """Before pages are written: Vega, which the short script loads."""
     if app.builder.format == "html":
-        static = Path(app.outdir) / "_static"
-        static.mkdir(parents=True, exist_ok=True)
-        write_vega(static / "vega.js")
-        shutil.copyfile(LOADER, static / LOADER.name)
+        write_vega(scripts.static(app) / "vega.js")
 
 
-def add_loader(app: Sphinx, pagename: str, templatename: str, context: dict, doctree: nodes.document | None) -> None:
-    """A page with an explorable figure loads the short script, others load nothing."""
+def add_anchors(app: Sphinx, pagename: str, templatename: str, context: dict, doctree: nodes.document | None) -> None:
+    """Each explorable figure of a page gets a place to link to."""
     if FIGURE in context.get("body", ""):
-        app.add_js_file(LOADER.name, loading_method="defer")
+        numbers = itertools.count(1)
+        context["body"] = re.sub(FIGURE, lambda found: f'id="explorable-{next(numbers)}" {found[0]}', context["body"])
+
+
+def pictures(chapter: str) -> Iterator[str]:
+    """The picture of each explorable figure of a chapter, as an image element."""
+    for cell in sources.cells(sources.path_of(chapter)):
+        for output in cell["outputs"]:
+            text = "".join(output.get("data", {}).get("text/html", ""))
+            for image in re.findall(rf"<figure {FIGURE}>(<img [^>]*>)", text):
+                yield image.replace("<img ", '<img loading="lazy" ')
+
+
+class Explorables(SphinxDirective):
+    """A card for each explorable figure of the book: a picture, and what to try."""
+
+    def run(self) -> list[nodes.Node]:
+        """The cards, in the order of the book. A chapter with such a figure says in data/gallery.yml what to try."""
+        self.env.note_dependency(str(front.GALLERY))
+        texts, cards = yaml.safe_load(front.GALLERY.read_text(encoding="utf-8")), []
+        for number, row in enumerate(scoreboard.board(), 1):
+            name = row["file"].chapter
+            self.env.note_dependency(str(sources.path_of(name)))
+            for place, picture in enumerate(pictures(name), 1):
+                if not (says := texts.get(name, {}).get("explore")):
+                    raise self.error(f"data/gallery.yml does not say what to explore in {name}: add `explore`")
+                page = self.env.app.builder.get_relative_uri(self.env.docname, f"chapters/{name}")
+                link = f"{page}#explorable-{place}"
+                title = f"{number}. {row['file'].title}"
+                cards.append({"link": link, "picture": picture, "title": title, "says": says})
+        return [views.raw("explorables", cards=cards)]
 
 
 def setup(app: Sphinx) -> dict:
-    """Connect both."""
-    app.connect("builder-inited", add_scripts)
-    app.connect("html-page-context", add_loader)
+    """Connect them, register the list."""
+    app.add_directive("explorables", Explorables)
+    app.connect("builder-inited", add_vega)
+    scripts.load_where(app, FIGURE, [scripts.TEMPLATES / "explorable.js"])
+    app.connect("html-page-context", add_anchors)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

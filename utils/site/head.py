@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import html
 import re
+import subprocess
 from pathlib import Path
 
 from docutils import nodes
 from sphinx.application import Sphinx
 
+from utils import ROOT
 from utils.site import front
 
 LONGEST = 200  # characters of a description
@@ -45,9 +47,20 @@ def tags(app: Sphinx, pagename: str, title: str, said: str) -> str:
     return "\n".join(found)
 
 
+def last_change(source: Path) -> str | None:
+    """Day and commit of the last change of a page; None outside of a clone, or before its first commit."""
+    command = ["git", "log", "-1", "--format=%cs, commit %h", "--", str(source)]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    except FileNotFoundError:  # no git on this machine
+        return None
+    return done.stdout.strip() or None
+
+
 def fill(app: Sphinx, pagename: str, templatename: str, context: dict, doctree: nodes.document | None) -> None:
-    """Add the meta elements; leave MathJax out where there is no formula."""
+    """Add the meta elements and the last change; leave MathJax out where there is no formula."""
     if doctree is not None:
+        context["last_updated"] = last_change(Path(app.env.doc2path(pagename)))
         title = re.sub(r"<[^>]+>", "", str(context.get("title", "")))
         context["metatags"] = context.get("metatags", "") + tags(app, pagename, title, description(doctree))
     formulas = app.env.get_domain("math").data["has_equations"].get(pagename)  # of the page, not of those below it

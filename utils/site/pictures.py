@@ -1,4 +1,4 @@
-"""Pictures of the chapters are shown at the size they were drawn for, however many pixels that is."""
+"""Pictures of the chapters are shown at the size they were drawn for; a click shows all their pixels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import imagesize
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
+
+from utils.site import scripts
 
 PER_INCH = 110  # pixels of a page that an inch of a figure takes; a wide figure takes the page's width at most
 
@@ -46,6 +48,7 @@ def _is_output(node: nodes.Node | None) -> bool:
 
 
 def setup(app: Sphinx) -> dict:
-    """Register the transform."""
+    """Register the transform, load the script that enlarges."""
+    scripts.load_where(app, "cell_output", [scripts.TEMPLATES / "figures.js"])
     app.add_post_transform(Widths)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -21,9 +21,15 @@ PAGE = "scoreboard"
 
 
 @functools.cache
+def contents() -> tuple[str, ...]:
+    """The pages of the book, without endings, in the order of _toc.yml."""
+    return tuple(re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8")))
+
+
+@functools.cache
 def in_order() -> tuple[str, ...]:
     """The chapters in the order of _toc.yml; chapters that it lacks come last."""
-    listed = re.findall(r"file: chapters/(\w+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    listed = [name.removeprefix("chapters/") for name in contents() if name.startswith("chapters/")]
     known = claims.chapters()
     return (*(name for name in listed if name in known), *(name for name in known if name not in listed))
 

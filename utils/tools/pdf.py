@@ -6,17 +6,19 @@ solutions of exercises and folded code stay folded.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import os
-import re
 import shutil
 import sys
 import threading
+from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from utils import ROOT
+from utils.site import scoreboard
 
 SITE = ROOT / "_build" / "html"
 OUT = ROOT / "_build" / "paper-walkthroughs.pdf"
@@ -25,17 +27,26 @@ UNFOLD = """document.querySelectorAll('.recorded-run details, details.cite, .hea
 EDGE = ("16mm", "14mm", "16mm", "14mm")  # of a sheet: top, right, bottom, left
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    """A server that says nothing."""
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a folder, served on this machine as long as the block runs, without a word."""
 
-    def log_message(self, *_: object) -> None:
-        pass
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def contents() -> list[str]:
     """The pages of the book in their order, as _toc.yml has them."""
-    text = (ROOT / "_toc.yml").read_text(encoding="utf-8")
-    return [f"{name}.html" for name in re.findall(r"(?:root|file): (\S+)", text)]
+    return [f"{name}.html" for name in scoreboard.contents()]
 
 
 def chromium() -> str | None:
@@ -55,14 +66,12 @@ def print_pages(pages: list[str], out: Path = OUT, site: Path = SITE) -> int:
 
     if missing := [name for name in pages if not (site / name).is_file()]:
         sys.exit(f"the site has no {', '.join(missing)}: make book")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     book = PdfWriter()
-    with sync_playwright() as playwright:
+    with served(site) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         for name in pages:
             page = browser.new_page(color_scheme="light")
-            page.goto(f"http://127.0.0.1:{server.server_port}/{name}", wait_until="networkidle")
+            page.goto(address + name, wait_until="networkidle")
             page.evaluate("window.MathJax?.startup?.promise")
             page.evaluate("document.querySelectorAll('img').forEach(image => { image.loading = 'eager'; })")
             page.evaluate(UNFOLD)
@@ -73,7 +82,6 @@ def print_pages(pages: list[str], out: Path = OUT, site: Path = SITE) -> int:
             book.append(io.BytesIO(sheets), outline_item=title)
             page.close()
         browser.close()
-    server.shutdown()
     book.add_metadata({"/Title": "Paper Walkthroughs"})
     out.parent.mkdir(parents=True, exist_ok=True)
     book.write(out)
