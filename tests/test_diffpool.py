@@ -159,8 +159,7 @@ def test_only_the_bag_is_blind_to_edges(name):
 def test_given_clusters_are_used_and_learn_nothing():
     data = collection(random_graphs(5))
     halves = [
-        CHAPTER["RaggedGraphs"](data, [torch.arange(n) % k for n in np.bincount(data.graph_indicator)])
-        for k in (1, 4)
+        CHAPTER["RaggedGraphs"](data, [torch.arange(n) % k for n in np.bincount(data.graph_indicator)]) for k in (1, 4)
     ]
     model = models()["given"]
     outputs = [model(*graphs.batch(torch.arange(5))[:-1]) for graphs in halves]
