@@ -119,7 +119,7 @@ def test_the_archive_is_the_same_each_time_and_holds_no_outputs(tmp_path):
     one, two = (archive.write(tmp_path / name).read_bytes() for name in ("one.zip", "two.zip"))
     assert one == two
     names = {path.as_posix() for path in archive.shipped()}
-    assert {"utils/tools/template.ipynb", "data/us_macro_quarterly.csv", "chapters/gcn.ipynb", "LICENSE"} <= names
+    assert {"utils/tools/template.ipynb", "data/cards.yml", "chapters/gcn.ipynb", "LICENSE"} <= names
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
     page = json.loads(archive.content(ROOT / "chapters" / "gcn.ipynb"))
     assert not any(cell.get("outputs") for cell in page["cells"])
