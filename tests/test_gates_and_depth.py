@@ -189,8 +189,8 @@ def test_streams_mark_the_symbol_that_must_be_remembered():
 
 def test_a_stream_is_read_without_resets_and_judged_at_the_marks():
     chapter = fresh()
-    late, early, size = chapter["read_stream"]("LSTM", (1, 0), 0.01, 0)
-    assert 0 <= late <= 100 and 0 <= early <= 100 and size > 0
+    read, learned, late, early, size = chapter["read_stream"]("LSTM", (1, 0), 0.01, 0)
+    assert read == 3 and not learned and 0 <= late <= 100 and 0 <= early <= 100 and size > 0
     seen = []
     original = chapter["FastReader"].forward
 
@@ -201,6 +201,19 @@ def test_a_stream_is_read_without_resets_and_judged_at_the_marks():
     chapter["FastReader"].forward = watched
     chapter["read_stream"]("LSTM 1997", (0, 0), 0.01, 0)
     assert seen == [True, False, False, True]  # training carries the state; the test begins anew
+
+
+def test_the_reading_of_a_stream_stops_when_the_rule_is_known():
+    chapter = fresh(stream_steps=80)
+    chapter["right_at"] = lambda logits, symbols, last: torch.ones(int(last.sum()), dtype=torch.double)
+    assert chapter["read_stream"]("LSTM", (1, 0), 0.01, 0)[:4] == (50, True, 100, 100)
+
+
+def test_an_answer_at_the_mark_is_right_where_the_likelier_of_the_two_stands():
+    logits = torch.zeros(4, 1, 7)
+    logits[:2, :, 1], logits[2:, :, 2] = 1, 1  # T, T, P, P
+    symbols, last = torch.tensor([[1], [2], [2], [0]]), torch.tensor([[True], [True], [True], [False]])
+    assert CHAPTER["right_at"](logits, symbols, last).tolist() == [1, 0, 1]
 
 
 @pytest.mark.parametrize("depth", [2, 9])
@@ -343,6 +356,6 @@ CHECKS = (check_biases, check_lags, check_stream, check_residual)
 @pytest.mark.parametrize("number", range(len(CHECKS)))
 def test_the_solutions_of_the_exercises_run(number, capsys):
     after = fresh()
-    fewer = {"STEPS = 600": "STEPS = 2", "range(2)": "range(1)", "EPOCHS = 5": "EPOCHS = 1"}
+    fewer = {"STEPS = 600": "STEPS = 2", "range(2)": "range(1)", "EPOCHS = 5": "EPOCHS = 1", "4000": "3", "20_000": "120"}
     exercises.execute("gates_and_depth", number, after, fewer)
     CHECKS[number](after, capsys.readouterr().out)
