@@ -333,8 +333,9 @@ def test_lines_that_parse():
     for line, wanted in (("x = f(1)", True), ("for x in y:", True), ("x = (1,", False), ("else:", False)):
         assert CHAPTER["parses"](line) == wanted, line
     text = "cut off\nx = f(1, 2, 3)\n# a comment of length\nshort\nif x is 1 then y:\ncut off"
-    assert CHAPTER["share_parsed"]([text]) == 50
-    assert CHAPTER["share_parsed"]([""]) == 0
+    assert CHAPTER["share_parsed"]([text, text], "") == (50, 2)
+    assert CHAPTER["share_parsed"]([text], "  x = f(1, 2, 3)\n") == (0, 1)
+    assert CHAPTER["share_parsed"]([""], "") == (0, 0)
 
 
 # ---- lines and their spoiled forms
