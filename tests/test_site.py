@@ -29,6 +29,7 @@ from utils.tools import pdf
 PHONE = {"width": 375, "height": 800}
 DESK = {"width": 1440, "height": 900}
 FIRST_SCREEN = [
+    "char_rnn_lyrics",
     "diffpool",
     "gae",
     "gat",
