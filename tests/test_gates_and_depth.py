@@ -356,6 +356,12 @@ CHECKS = (check_biases, check_lags, check_stream, check_residual)
 @pytest.mark.parametrize("number", range(len(CHECKS)))
 def test_the_solutions_of_the_exercises_run(number, capsys):
     after = fresh()
-    fewer = {"STEPS = 600": "STEPS = 2", "range(2)": "range(1)", "EPOCHS = 5": "EPOCHS = 1", "4000": "3", "20_000": "120"}
+    fewer = {
+        "STEPS = 600": "STEPS = 2",
+        "range(2)": "range(1)",
+        "EPOCHS = 5": "EPOCHS = 1",
+        "4000": "3",
+        "20_000": "120",
+    }
     exercises.execute("gates_and_depth", number, after, fewer)
     CHECKS[number](after, capsys.readouterr().out)
