@@ -369,6 +369,20 @@ def test_lines_are_judged_by_their_own_characters_and_nothing_else():
     assert wanted == [100, 100]
 
 
+def test_what_fills_a_short_line_up_costs_nothing():
+    alphabet, values = CHAPTER["Alphabet"]("abcdefghijk\n"), iter(((1.0, 100.0), (2.0, 0.0), (0.5, 0.0)))
+    trios = [["abcd" + "abc"] * 3, ["abcd" + "fghij"] * 3]
+
+    def cost(ids):
+        inside, beyond = next(values)
+        found = np.full((2, ids.shape[1] - 1), inside)
+        found[:, :3] += beyond  # the context
+        found[0, 3 + 3 + 1 :] += beyond  # behind the end of the short line
+        return found
+
+    assert CHAPTER["preferred"](cost, alphabet, trios, 4) == [100, 0]
+
+
 def test_lines_are_taken_with_what_stands_before_them():
     like = CHAPTER["neighbours"](["aa", "bb", "cc", "dd", "ee", "ff", "gg"])
     source = "aa bb\ncc dd ee ff\nshort\nff ee dd cc\n"
