@@ -26,7 +26,7 @@ def measure(entry: Entry) -> None:
     kept = torch.tensor([n for n, size in enumerate(plain.sizes.tolist()) if size <= 100])
     kept = kept[: entry.few(480, 20)]
 
-    class FilledUp(chapter["Graphs"]):  # type: ignore[misc]
+    class FilledUp(chapter["Graphs"]):  # type: ignore[misc, valid-type, name-defined]
         """Batches filled up to 100 nodes."""
 
         def batch(self, ids: torch.Tensor) -> list[torch.Tensor]:
