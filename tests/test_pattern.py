@@ -19,6 +19,7 @@ FOLLOW = [
     "gnn_fixed_point",
     "graphsage",
     "recurrent_memory",
+    "transformers_are_gnns",
 ]
 MOST_LINES_TO_THE_FIRST_RESULT = 80
 LONGEST_CELL = 40

@@ -38,6 +38,7 @@ FIRST_SCREEN = [
     "gnn_fixed_point",
     "graphsage",
     "recurrent_memory",
+    "transformers_are_gnns",
 ]  # chapters whose picture and first result are seen without scrolling
 HEAVIEST = {True: 3_600_000, False: 1_100_000}  # bytes of a page, with and without formulas
 SMALL_DESK = {"width": 1280, "height": 800}
