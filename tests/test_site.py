@@ -30,6 +30,7 @@ PHONE = {"width": 375, "height": 800}
 DESK = {"width": 1440, "height": 900}
 FIRST_SCREEN = [
     "diffpool",
+    "distilling_knowledge",
     "gae",
     "gat",
     "gates_and_depth",
