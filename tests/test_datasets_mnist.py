@@ -4,18 +4,14 @@ import os
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from utils import datasets
-from utils.datasets import provenance
-from utils.tools import definitions
+from utils.datasets import idx
 
-KD = definitions.of_chapter("distilling_knowledge")
 pytestmark = pytest.mark.usefixtures("empty_cache")
 needs_mirror = pytest.mark.skipif(not os.environ.get("WALKTHROUGHS_MIRROR"), reason="WALKTHROUGHS_MIRROR is not set")
-
-
-def load():
-    return provenance.real_or_stand_in("mnist", KD["read_digits"], KD["stand_in_digits"])
 
 
 def sound(digits) -> None:
@@ -30,7 +26,7 @@ def sound(digits) -> None:
 
 @needs_mirror
 def test_the_real_digits():
-    digits = load()
+    digits = idx.mnist()
     sound(digits)
     assert datasets.loaded["mnist"] == "real"
     assert (len(digits.train), len(digits.test)) == (60000, 10000)
@@ -41,17 +37,17 @@ def test_the_real_digits():
 
 
 def test_the_stand_in_is_announced_and_always_the_same(offline, capsys):
-    digits = load()
+    digits = idx.mnist()
     sound(digits)
     assert "mnist" in datasets.stand_ins
     assert "STAND-IN DATA for mnist" in capsys.readouterr().out
-    assert np.array_equal(KD["stand_in_digits"]().train, digits.train)
+    assert np.array_equal(idx.mnist().train, digits.train)
     assert "stand-in" in datasets.card("mnist").facts
 
 
 def test_an_idx_file_is_read_as_its_header_says():
     content = b"\0\0\x08\x02" + (2).to_bytes(4, "big") + (3).to_bytes(4, "big") + bytes(range(6))
-    assert KD["parse"](content).tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert idx.parse(content).tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 @pytest.mark.parametrize(
@@ -69,4 +65,12 @@ def test_an_idx_file_is_read_as_its_header_says():
 )
 def test_what_is_no_idx_file_is_named(content):
     with pytest.raises(datasets.DataError, match=r"train-images.*IDX"):
-        KD["parse"](content, "train-images")
+        idx.parse(content, "train-images")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=3), st.integers(0, 1000))
+def test_what_is_packed_is_read(shape, seed):
+    array = np.random.default_rng(seed).integers(256, size=shape, dtype=np.uint8)
+    content = bytes((0, 0, 8, array.ndim)) + np.array(shape, ">u4").tobytes() + array.tobytes()
+    assert np.array_equal(idx.parse(content), array)

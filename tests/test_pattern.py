@@ -21,6 +21,7 @@ FOLLOW = [
     "recurrent_memory",
     "transformers_are_gnns",
 ]
+FOLLOW = ["diffpool", "distilling_knowledge", "gae", "gat", "gates_and_depth", "gcn", "gnn_fixed_point", "graphsage", "recurrent_memory"]
 MOST_LINES_TO_THE_FIRST_RESULT = 80
 LONGEST_CELL = 40
 SECTIONS = ("by hand", "The layer|The model", "plain model", "The result", "Making it fast", "left out", "measurement")

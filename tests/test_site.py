@@ -31,6 +31,7 @@ DESK = {"width": 1440, "height": 900}
 FIRST_SCREEN = [
     "char_rnn_lyrics",
     "diffpool",
+    "distilling_knowledge",
     "gae",
     "gat",
     "gates_and_depth",
