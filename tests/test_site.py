@@ -36,6 +36,7 @@ FIRST_SCREEN = [
     "gcn",
     "gnn_fixed_point",
     "graphsage",
+    "lattice_lstm_ner",
     "recurrent_memory",
 ]  # chapters whose picture and first result are seen without scrolling
 HEAVIEST = {True: 3_600_000, False: 1_100_000}  # bytes of a page, with and without formulas
