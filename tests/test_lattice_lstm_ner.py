@@ -349,6 +349,23 @@ def test_a_run_measures_all_that_is_recorded():
     assert chapter["tuned"]("Resume", "words") == chapter["FOUND"]
 
 
+def test_the_search_sees_the_development_part_alone_and_rivals_train_as_long():
+    chapter = fresh()
+    seen = []
+    train = chapter["train"]
+
+    def watched(task, rate, dropout, epochs, seed, size):
+        seen.append((len(task.train), epochs, size))
+        return train(task, rate, dropout, epochs, seed, size)
+
+    chapter["train"] = watched
+    found = chapter["tagging"]("Weibo", "characters", 0.01, 0.5, (1, 12), True, 0)
+    chapter["sets"]["Weibo"]["test"] = []  # an empty test part changes nothing in a search
+    assert found == chapter["tagging"]("Weibo", "characters", 0.01, 0.5, (1, 12), True, 0)
+    chapter["tagging"]("Weibo", "lattice", 0.01, 0.5, (1, 12), False, 0)
+    assert seen == [(3, 2, 2), (3, 2, 2), (16, 1, 12)]
+
+
 def test_held_gates_change_nothing_in_a_network_whose_gates_are_constant():
     chapter = fresh()
     task = chapter["numbered"](chapter["few"], chapter["lexicon"])
@@ -398,10 +415,14 @@ def check_lexicon(after, printed):
     assert len(printed.splitlines()) == 3
 
 
-CHECKS = (check_lengths, check_cut, check_rules, check_lexicon)
+def check_longer(after, printed):
+    assert [line.split()[1] for line in printed.splitlines()] == ["1", "3"]
 
 
-@pytest.mark.parametrize("number", range(4))
+CHECKS = (check_lengths, check_cut, check_rules, check_lexicon, check_longer)
+
+
+@pytest.mark.parametrize("number", range(5))
 def test_the_solutions_of_the_exercises_run(number, capsys):
     after = fresh()
     exercises.execute("lattice_lstm_ner", number, after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -34,7 +35,7 @@ def measure(entry: Entry) -> None:
     def definition(size: int) -> Step:
         def one_after_the_other() -> None:
             for sentence in middle[128 : 128 + size]:
-                step(lambda sentence=sentence: chapter["slow_loss"](model, sentence))
+                step(functools.partial(chapter["slow_loss"], model, sentence))
 
         return one_after_the_other
 
