@@ -22,6 +22,9 @@ FOLLOW = [
     "transformers_are_gnns",
 ]
 FOLLOW = ["diffpool", "distilling_knowledge", "gae", "gat", "gates_and_depth", "gcn", "gnn_fixed_point", "graphsage", "recurrent_memory"]
+    "lattice_lstm_ner",
+    "recurrent_memory",
+]
 MOST_LINES_TO_THE_FIRST_RESULT = 80
 LONGEST_CELL = 40
 SECTIONS = ("by hand", "The layer|The model", "plain model", "The result", "Making it fast", "left out", "measurement")

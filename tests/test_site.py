@@ -38,6 +38,7 @@ FIRST_SCREEN = [
     "gcn",
     "gnn_fixed_point",
     "graphsage",
+    "lattice_lstm_ner",
     "recurrent_memory",
     "transformers_are_gnns",
 ]  # chapters whose picture and first result are seen without scrolling
