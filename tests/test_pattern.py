@@ -12,18 +12,16 @@ from utils.tools import exercises, reading
 FOLLOW = [
     "char_rnn_lyrics",
     "diffpool",
+    "distilling_knowledge",
     "gae",
     "gat",
     "gates_and_depth",
     "gcn",
     "gnn_fixed_point",
     "graphsage",
-    "recurrent_memory",
-    "transformers_are_gnns",
-]
-FOLLOW = ["diffpool", "distilling_knowledge", "gae", "gat", "gates_and_depth", "gcn", "gnn_fixed_point", "graphsage", "recurrent_memory"]
     "lattice_lstm_ner",
     "recurrent_memory",
+    "transformers_are_gnns",
 ]
 MOST_LINES_TO_THE_FIRST_RESULT = 80
 LONGEST_CELL = 40
