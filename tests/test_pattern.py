@@ -9,7 +9,17 @@ import pytest
 from utils.records import claims, sources
 from utils.tools import exercises, reading
 
-FOLLOW = ["diffpool", "distilling_knowledge", "gae", "gat", "gates_and_depth", "gcn", "gnn_fixed_point", "graphsage", "recurrent_memory"]
+FOLLOW = [
+    "diffpool",
+    "distilling_knowledge",
+    "gae",
+    "gat",
+    "gates_and_depth",
+    "gcn",
+    "gnn_fixed_point",
+    "graphsage",
+    "recurrent_memory",
+]
 MOST_LINES_TO_THE_FIRST_RESULT = 80
 LONGEST_CELL = 40
 SECTIONS = ("by hand", "The layer|The model", "plain model", "The result", "Making it fast", "left out", "measurement")
