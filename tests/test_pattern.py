@@ -22,6 +22,7 @@ FOLLOW = [
     "lattice_lstm_ner",
     "recurrent_memory",
     "transformers_are_gnns",
+    "recurrent_memory",
 ]
 MOST_LINES_TO_THE_FIRST_RESULT = 80
 LONGEST_CELL = 40
