@@ -22,7 +22,6 @@ FOLLOW = [
     "lattice_lstm_ner",
     "recurrent_memory",
     "transformers_are_gnns",
-    "recurrent_memory",
 ]
 MOST_LINES_TO_THE_FIRST_RESULT = 80
 LONGEST_CELL = 40
