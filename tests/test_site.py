@@ -506,15 +506,15 @@ def test_the_scoreboard_shows_the_claims_one_chooses(board):
 
 def test_choices_live_in_the_address_and_survive_a_visit_to_a_chapter(board, address):
     choose(board, "verdict", "not reproduced")
-    board.locator("form.choices [name=q]").fill("F1")
+    board.locator("form.choices [name=q]").fill("network")
     kept, rows = board.url, board.locator("#claims-table tbody tr")
     before = rows.all_inner_texts()
-    assert kept == address + "scoreboard.html?verdict=not+reproduced&q=F1" and before
+    assert kept == address + "scoreboard.html?verdict=not+reproduced&q=network" and before
     rows.locator("a").first.click()
     board.wait_for_url("**/chapters/**")
     board.go_back(wait_until="networkidle")
     assert board.url == kept and rows.all_inner_texts() == before
-    assert board.locator("form.choices [name=q]").input_value() == "F1"
+    assert board.locator("form.choices [name=q]").input_value() == "network"
     board.goto(address + "scoreboard.html?verdict=close&nonsense=1", wait_until="networkidle")
     assert all(text.startswith("≈") for text in rows.locator("td:nth-child(2)").all_inner_texts())
 
