@@ -11,6 +11,21 @@ from utils import datasets
 from utils.datasets import download, files
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: sums in one order, as in the quick profile
+# Chapters that follow the pattern: short, and with picture and first result on the first screen.
+FOLLOW = [
+    "char_rnn_lyrics",
+    "diffpool",
+    "distilling_knowledge",
+    "gae",
+    "gat",
+    "gates_and_depth",
+    "gcn",
+    "gnn_fixed_point",
+    "graphsage",
+    "lattice_lstm_ner",
+    "recurrent_memory",
+    "transformers_are_gnns",
+]
 NO_BROWSER = "no Chromium found"
 SAMPLE_CLAIM = {
     "id": "accuracy",

@@ -5,24 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
+from conftest import FOLLOW
 
 from utils.records import claims, sources
 from utils.tools import exercises, reading
 
-FOLLOW = [
-    "char_rnn_lyrics",
-    "diffpool",
-    "distilling_knowledge",
-    "gae",
-    "gat",
-    "gates_and_depth",
-    "gcn",
-    "gnn_fixed_point",
-    "graphsage",
-    "lattice_lstm_ner",
-    "recurrent_memory",
-    "transformers_are_gnns",
-]
 MOST_LINES_TO_THE_FIRST_RESULT = 80
 LONGEST_CELL = 40
 SECTIONS = ("by hand", "The layer|The model", "plain model", "The result", "Making it fast", "left out", "measurement")

@@ -17,7 +17,7 @@ import pypdf
 import pytest
 import yaml
 from bs4 import BeautifulSoup, Tag
-from conftest import NO_BROWSER
+from conftest import FOLLOW, NO_BROWSER
 from playwright.sync_api import sync_playwright
 
 from utils import ROOT
@@ -28,20 +28,6 @@ from utils.tools import pdf
 
 PHONE = {"width": 375, "height": 800}
 DESK = {"width": 1440, "height": 900}
-FIRST_SCREEN = [
-    "char_rnn_lyrics",
-    "diffpool",
-    "distilling_knowledge",
-    "gae",
-    "gat",
-    "gates_and_depth",
-    "gcn",
-    "gnn_fixed_point",
-    "graphsage",
-    "lattice_lstm_ner",
-    "recurrent_memory",
-    "transformers_are_gnns",
-]  # chapters whose picture and first result are seen without scrolling
 HEAVIEST = {True: 3_600_000, False: 1_100_000}  # bytes of a page, with and without formulas
 SMALL_DESK = {"width": 1280, "height": 800}
 LAPTOP = {"width": 1200, "height": 800}  # the narrowest window with a column on either side of the text
@@ -426,7 +412,7 @@ def test_laptops_show_every_verdict_without_scrolling_sideways(visits):
     assert not {name: max(edges) for name, edges in chapters.items() if max(edges) > 0}
 
 
-@pytest.mark.parametrize("chapter", FIRST_SCREEN)
+@pytest.mark.parametrize("chapter", FOLLOW)
 def test_the_first_screen_shows_the_result(browser, address, chapter):
     page = browser.new_page(viewport=DESK)
     page.goto(f"{address}chapters/{chapter}.html", wait_until="networkidle")
@@ -671,7 +657,7 @@ def test_no_line_of_code_is_cut_on_a_laptop(browser, address):
     page.close()
 
 
-@pytest.mark.parametrize("chapter", FIRST_SCREEN)
+@pytest.mark.parametrize("chapter", FOLLOW)
 def test_no_stretch_is_longer_than_six_screens_without_something_to_look_at(browser, address, chapter):
     page = browser.new_page(viewport=DESK)
     page.goto(f"{address}chapters/{chapter}.html", wait_until="networkidle")
