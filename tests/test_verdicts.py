@@ -121,8 +121,11 @@ SHARE = verdicts.FALSE_ALARMS / 30  # as in a chapter with thirty claims
         ({"timed": True}, [8.0], [80.0], True),
         ({"evidence": "check", "paper": None, "target": 80.0}, [80.9], [79.1], True),  # both hold
         ({"evidence": "check", "paper": None, "target": 80.0}, [81.1], [79.1], False),
-        (RISING | {"run_to_run": 1.0}, [[1, 2], [2, 3], [4, 9]], [[1, 2], [2, 4], [4, 9]], True),
-        (RISING | {"run_to_run": 1.0}, [[1, 2], [2, 3], [4, 9]], [[1, 99], [2, 98], [4, 99]], False),
+        (RISING, [[1, 2], [2, 4], [4, 6], [8, 8.1]], [[1, 92], [2, 94], [4, 96], [8, 98.2]], True),  # another level
+        (RISING, [[1, 2], [2, 4], [4, 6], [8, 8.1]], [[1, 8], [2, 6], [4, 4], [8, 2.1]], False),  # another slope
+        (RISING | {"run_to_run": 9.0}, [[1, 2], [2, 4], [4, 6], [8, 8.1]], [[1, 8], [2, 6], [4, 4], [8, 2.1]], True),
+        (SLOPE, [[1, 3], [10, 310], [100, 30000]], [[1, 30], [10, 3000], [100, 305000]], True),
+        (SLOPE, [[k, 3 * k**2] for k in range(1, 8)], [[k, 3 * k] for k in range(1, 8)], False),
     ],
 )
 def test_a_run_is_held_against_the_recorded_one(changes, now, recorded, same):

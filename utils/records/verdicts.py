@@ -104,9 +104,10 @@ def difference(claim: Claim, now: list, recorded: list, share: float, control: C
     """What sets the values of a run apart from the recorded ones, in words; None where they are compatible.
 
     A check must hold as it did; values in which chance has no part must be equal. Other means may differ as draws of
-    the same model do: a two-sided t test with the spread pooled from both runs, at the level `share`. To the error of
-    the means comes `run_to_run`, what runs differ by as wholes; no spread is taken to be below the last digit that is
-    shown. A control of a single value and no known spread must miss the claim as it did. Seconds are not compared.
+    the same model do: a two-sided t test with the spread pooled from both runs, at the level `share`; of trends the
+    slopes are compared, by their errors. To the error of the means comes `run_to_run`, what runs differ by as wholes;
+    no spread is taken to be below the last digit that is shown. A control of a single value and no known spread must
+    miss the claim as it did. Seconds are not compared.
 
     Args:
         claim: the claim.
@@ -136,17 +137,21 @@ def _moved(claim: Claim, now: list, recorded: list, same: bool) -> str | None:
 
 
 def _chance(claim: Claim, now: list, recorded: list, between: float) -> float:
-    """The chance that means of two runs of one model lie as far apart as these, both ways."""
+    """The chance that means, or slopes, of two runs of one model lie as far apart as these, both ways."""
     from scipy import stats
 
-    ours, theirs = ([y for _, y in v] if claim.kind == "trend" else v for v in (now, recorded))
-    apart = statistics.fmean(ours) - statistics.fmean(theirs)
-    freedom = len(ours) + len(theirs) - 2
+    if claim.kind == "trend":
+        fits = [stats.linregress(*claim.axes(part)) for part in (now, recorded)]
+        apart, freedom = fits[0].slope - fits[1].slope, len(now) + len(recorded) - 4
+        of_means = max(sum(fit.stderr**2 for fit in fits), 2 * 10.0 ** (-2 * claim.digits))
+    else:
+        apart, freedom = statistics.fmean(now) - statistics.fmean(recorded), len(now) + len(recorded) - 2
+        squares = sum((v - statistics.fmean(part)) ** 2 for part in (now, recorded) for v in part)
+        spread = max(squares / freedom if freedom else 0.0, 10.0 ** (-2 * claim.digits))
+        of_means = spread * (1 / len(now) + 1 / len(recorded))
     if not freedom and not between:
         raise ValueError(f"claim {claim.id!r}: single values, and no run_to_run to compare them by")
-    squares = sum((v - statistics.fmean(part)) ** 2 for part in (ours, theirs) for v in part)
-    spread = max(squares / freedom if freedom else 0.0, 10.0 ** (-2 * claim.digits))
-    of_means, of_runs = spread * (1 / len(ours) + 1 / len(theirs)), 2 * between**2
+    of_runs = 2 * between**2
     # Satterthwaite's degrees of freedom of the sum of both variances
     both = (of_means + of_runs) ** 2 / (of_means**2 / max(freedom, 1) + of_runs**2 / KNOWN)
     return float(2 * stats.t.sf(abs(apart) / math.sqrt(of_means + of_runs), both))
