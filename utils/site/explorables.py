@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import itertools
 import re
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from utils.records import sources
+from utils.records import claims, sources
 from utils.site import front, scoreboard, scripts, views
 
 FIGURE = 'class="explorable"'  # as utils.notebook.explorables writes it
@@ -72,7 +73,17 @@ class Explorables(SphinxDirective):
                 link = f"{page}#explorable-{place}"
                 title = f"{number}. {row['file'].title}"
                 cards.append({"link": link, "picture": picture, "title": title, "says": says})
+            if place := texts.get(name, {}).get("at"):
+                cards.append(self._made_by_hand(number, row["file"], place, texts[name]))
         return [views.raw("explorables", cards=cards)]
+
+    def _made_by_hand(self, number: int, file: claims.ClaimsFile, place: str, texts: dict) -> dict:
+        """The card of a figure with a script of its own, `at` an id of its page; its picture is the chapter's."""
+        page = self.env.app.builder.get_relative_uri(self.env.docname, f"chapters/{file.chapter}")
+        address, alt = front.write(self.env.app, file.chapter, texts["picture"])
+        picture = f'<img loading="lazy" src="{address}" alt="{html.escape(alt)}" width="240">'
+        title = f"{number}. {file.title}"
+        return {"link": f"{page}#{place}", "picture": picture, "title": title, "says": texts["explore"]}
 
 
 def setup(app: Sphinx) -> dict:
