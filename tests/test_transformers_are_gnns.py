@@ -282,11 +282,10 @@ def tagger():
     tag = {"the": "DET", "cat": "NOUN", "sat": "VERB"}
     sentences = [{"words": w, "tags": [tag[x] for x in w], "heads": np.arange(5) - 1} for w in words]
     chapter["tag"].__globals__.update(
-        development=sentences,
-        testing=sentences[:20],
+        parts={"learn": sentences[:64], "validate": sentences[64:96], "test": sentences[:20]},
         tag_names=["DET", "NOUN", "VERB"],
         known={"the": 3, "cat": 4, "sat": 5},
-        settings={"learn": 64, "tag_test": 20, "tag_epochs": 30},
+        settings={"tag_epochs": 30},
     )
     return chapter
 
@@ -294,18 +293,27 @@ def tagger():
 @pytest.mark.parametrize("graph", ["no edges", "partition", "tree", "complete"])
 def test_a_tagger_learns_what_words_tell(graph):
     chapter = tagger()
-    assert chapter["tag"](graph, chapter["Matrix"], 4, 64, 0) > 95
+    validated, right, epoch = chapter["tag"](graph, chapter["Matrix"], 4, 64, 8e-3, 0)
+    assert min(validated, right) > 95 and 1 <= epoch <= 30
+
+
+def test_the_epoch_of_a_tagger_is_chosen_by_validation():
+    chapter = tagger()
+    parts = chapter["tag"].__globals__["parts"]
+    other = {"DET": "NOUN", "NOUN": "VERB", "VERB": "DET"}
+    parts["test"] = [s | {"tags": [other[t] for t in s["tags"]]} for s in parts["test"]]
+    validated, right, _ = chapter["tag"]("no edges", chapter["Matrix"], 4, 64, 8e-3, 0)
+    assert validated > 95 and right < 5
 
 
 def test_padding_neither_sends_nor_counts():
     chapter = tagger()
-    part = chapter["part_of"].__globals__
-    words, places, tags, mask = chapter["part_of"](part["testing"], "complete", [0, 1])
-    assert words.view(2, 32)[:, 5:].sum() == 0 and (tags.view(2, 32)[:, 5:] == -100).all()
+    some = chapter["part_of"].__globals__["parts"]["test"][:2]
+    words, tags, mask = chapter["part_of"](some, "complete")
+    assert words.shape == (2, 32) and words[:, 5:].sum() == 0 and (tags[:, 5:] == -100).all()
     assert not (mask & ~torch.eye(32, dtype=torch.bool))[:, :, 5:].any() and mask[:, :5, :5].all()
-    assert places.view(2, 32)[1].tolist() == list(range(32))
-    words, _, tags, mask = chapter["part_of"](part["testing"], "partition", [0])
-    assert (words[32:] == 1).all() and (tags[32:] == -100).all() and mask.shape == (1, 63, 63)
+    words, tags, mask = chapter["part_of"](some[:1], "partition")
+    assert (words[0, 32:] == 1).all() and (tags[0, 32:] == -100).all() and mask.shape == (1, 63, 63)
 
 
 def check_window(after, printed):
