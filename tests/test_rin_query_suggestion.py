@@ -278,7 +278,7 @@ def written_out(model, v, candidates):
 
 def test_the_network_is_its_equations_and_the_fast_form_the_same():
     torch.manual_seed(0)
-    plain, fast = RIN["RIN"](6, 4), RIN["FastRIN"](6, 4)
+    plain, fast = RIN["RIN"](6, 4), RIN["SplitRIN"](6, 4)
     fast.load_state_dict(plain.state_dict() | {"kept": torch.ones(12)})
     v, candidates = torch.randn(3, 5, 6), torch.randn(3, 7, 6)
     for model in (plain, fast):
@@ -292,13 +292,13 @@ def test_the_network_is_its_equations_and_the_fast_form_the_same():
 def test_what_is_left_out_is_not_seen():
     torch.manual_seed(0)
     v, moved, candidates = torch.randn(2, 3, 6), torch.randn(2, 1, 6), torch.randn(2, 4, 6)
-    steps_alone = RIN["FastRIN"](6, 4, reads="r", candidate="q")
+    steps_alone = RIN["SplitRIN"](6, 4, reads="r", candidate="q")
     torch.testing.assert_close(steps_alone(v, candidates)[0], steps_alone(v + moved, candidates)[0])
-    with_step = RIN["FastRIN"](6, 4, reads="r")  # the released candidate gives the last query away
+    with_step = RIN["SplitRIN"](6, 4, reads="r")  # the released candidate gives the last query away
     assert not torch.allclose(with_step(v, candidates)[0], with_step(v + moved, candidates)[0])
-    queries_alone = RIN["FastRIN"](6, 4, reads="q", candidate="q")
+    queries_alone = RIN["SplitRIN"](6, 4, reads="q", candidate="q")
     assert (queries_alone.inputs(v)[..., 6:] == 0).all() and (queries_alone.inputs(v)[..., :6] == v).all()
-    last = RIN["FastRIN"](6, 4, attention=False)
+    last = RIN["SplitRIN"](6, 4, attention=False)
     torch.testing.assert_close(last.encode(v)[2], last.gru(last.inputs(v))[0][:, -1])
 
 
@@ -320,7 +320,7 @@ def test_the_loss_is_equation_6(log, table):
 
 def test_the_released_loss_weighs_positives_and_takes_a_norm(log, table):
     torch.manual_seed(0)
-    model, cases = RIN["FastRIN"](8, 4), log.kept["train"]
+    model, cases = RIN["SplitRIN"](8, 4), log.kept["train"]
     rows = RIN["batches"](cases, 6, np.random.default_rng(0))[0]
     context, candidates, answer = RIN["gather"](cases, rows)
     logits, inferred = model(table[context], table[candidates])

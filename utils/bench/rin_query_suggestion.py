@@ -1,4 +1,4 @@
-"""A training step of RIN with the discriminator split by eq. (8) against the plain one; writing against judging."""
+"""Training RIN on batches of equally long sessions against one session at a time."""
 
 from __future__ import annotations
 
@@ -15,18 +15,24 @@ def measure(entry: Entry) -> None:
     """Measure, and put what was found into the entry."""
     chapter = of_chapter("rin_query_suggestion")
     chapter["DEVICE"] = "cpu"
-    log = chapter["make_log"](entry.few(4000, 500), 0)
-    train = log.kept["train"]
-    widest = np.argsort((train.candidates >= 0).sum(1))[-entry.few(1000, 100) :]
-    cases = train.take(widest)
+    log = chapter["make_log"](entry.few(3000, 500), 0)
+    cases = log.kept["train"].take(slice(entry.few(400, 40)))
     table = torch.randn(len(log.number), 64)
-    rows = chapter["batches"](cases, 100, np.random.default_rng(0))[0]
 
-    def step(form: str) -> Callable[[], None]:
+    def epoch(form: str, size: int) -> Callable[[], None]:
         torch.manual_seed(0)
         network = chapter[form](64, 128)
-        return lambda: chapter["rin_loss"](network, cases, rows, table).backward()
 
-    forms = {"this book: the discriminator split, eq. (8)": step("FastRIN"), "plain form, eq. (5)": step("RIN")}
-    seconds = entry.medians(forms, rounds=5, repeats=4)
-    entry.compare("RIN, a training step of a hundred sessions", seconds, wanted=1.5, done=(len(rows), "sessions"))
+        def run() -> None:
+            for rows in chapter["batches"](cases, size, np.random.default_rng(0)):
+                chapter["rin_loss"](network, cases, rows, table).backward()
+
+        return run
+
+    ways = {
+        "this book: batches of one length": epoch("RIN", 128),
+        "the same, the discriminator split by eq. (8)": epoch("SplitRIN", 128),
+        "one session at a time": epoch("RIN", 1),
+    }
+    milliseconds = entry.medians(ways, rounds=4, repeats=1)
+    entry.compare("RIN, an epoch of 400 sessions", milliseconds, wanted=5, done=(len(cases.answer), "sessions"))
