@@ -259,7 +259,9 @@ def test_analogies_are_right_where_differences_carry_over():
             terms[family[0]] = place
             terms |= {child: place + capital + 0.01 * k for k, child in enumerate(family[1:])}
     assert RIN["analogies"](terms) > 95
-    shuffled = dict(zip(terms, [list(terms.values())[k] for k in torch.randperm(len(terms), generator=draw)], strict=True))
+    shuffled = dict(
+        zip(terms, [list(terms.values())[k] for k in torch.randperm(len(terms), generator=draw)], strict=True)
+    )
     assert RIN["analogies"](shuffled) < 10
 
 
@@ -519,7 +521,13 @@ def test_forms_habits_and_recurrence_of_sessions_by_hand():
     assert facts["by chance"] == 50 and facts["p of same form"] == 100
     assert facts["queries met elsewhere"] == 50 and facts["steps met elsewhere"] == 60
     assert facts["words said before"] == 50
-    forms = {("ab", "ab"): "order", ("a", "ab"): "add", ("ab", "a"): "drop", ("ab", "ac"): "exchange", ("a", "b"): "all new"}
+    forms = {
+        ("ab", "ab"): "order",
+        ("a", "ab"): "add",
+        ("ab", "a"): "drop",
+        ("ab", "ac"): "exchange",
+        ("a", "b"): "all new",
+    }
     assert all(RIN["form_of"](set(a), set(b)) == form for (a, b), form in forms.items())
 
 
