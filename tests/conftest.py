@@ -24,6 +24,7 @@ FOLLOW = [
     "graphsage",
     "lattice_lstm_ner",
     "recurrent_memory",
+    "rin_query_suggestion",
     "transformers_are_gnns",
 ]
 NO_BROWSER = "no Chromium found"

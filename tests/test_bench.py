@@ -12,7 +12,6 @@ import torch
 
 from utils.bench import __main__ as command
 from utils.bench import common
-from utils.bench.rin_query_suggestion import count_a_log
 from utils.notebook import dgl_compat
 from utils.records import bench, claims
 from utils.site import benchmarks
@@ -109,15 +108,6 @@ def test_memory_that_grows_breaks_where_it_is_full_and_is_shown_as_memory():
     assert "all: 100 MB at 200 lines" in drawn and ">1 GB</text>" in drawn and " ms" not in drawn
     assert "<i>Some</i> needs less memory than <i>all</i> at every size" in drawn
     assert "where it needs 8 GiB of memory" in drawn
-
-
-def test_a_log_is_counted_in_one_pass_and_read_after_each_mark():
-    exact = count_a_log((11_000, 22_000), None)
-    bounded = count_a_log((11_000, 22_000), 3000)
-    lines, entries, seconds, memory = (list(column) for column in zip(*exact, strict=True))
-    assert [mark <= found < mark + 11_000 for mark, found in zip((11_000, 22_000), lines, strict=True)] == [True, True]
-    assert entries[0] < entries[1] and 0 < seconds[0] < seconds[1] and 0 < memory[0] <= memory[1]
-    assert [point[0] for point in bounded] == lines and all(point[1] <= 3002 for point in bounded)
 
 
 def test_only_the_entry_that_was_measured_changes(path):
