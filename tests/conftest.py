@@ -13,6 +13,7 @@ from utils.datasets import download, files
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: sums in one order, as in the quick profile
 # Chapters that follow the pattern: short, and with picture and first result on the first screen.
 FOLLOW = [
+    "bert_to_bilstm",
     "char_rnn_lyrics",
     "diffpool",
     "distilling_knowledge",
