@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import unquote
 
 import vl_convert
 import yaml
@@ -47,13 +48,14 @@ def add_anchors(app: Sphinx, pagename: str, templatename: str, context: dict, do
         context["body"] = re.sub(FIGURE, lambda found: f'id="explorable-{next(numbers)}" {found[0]}', context["body"])
 
 
-def pictures(chapter: str) -> Iterator[str]:
-    """The picture of each explorable figure of a chapter, as an image element."""
+def pictures(chapter: str) -> Iterator[tuple[bytes, str]]:
+    """The picture of each explorable figure of a chapter, small, and its alternative text as it stands in the page."""
     for cell in sources.cells(sources.path_of(chapter)):
         for output in cell["outputs"]:
             text = "".join(output.get("data", {}).get("text/html", ""))
-            for image in re.findall(rf"<figure {FIGURE}>(<img [^>]*>)", text):
-                yield image.replace("<img ", '<img loading="lazy" ')
+            for alt, address in re.findall(rf'<figure {FIGURE}><img alt="([^"]*)" [^>]*src="([^"]*)"', text):
+                drawing = unquote(html.unescape(address).partition(",")[2])
+                yield front.thumbnail(vl_convert.svg_to_png(drawing, scale=2)), alt
 
 
 class Explorables(SphinxDirective):
@@ -66,12 +68,14 @@ class Explorables(SphinxDirective):
         for number, row in enumerate(scoreboard.board(), 1):
             name = row["file"].chapter
             self.env.note_dependency(str(sources.path_of(name)))
-            for place, picture in enumerate(pictures(name), 1):
+            for place, (png, alt) in enumerate(pictures(name), 1):
                 if not (says := texts.get(name, {}).get("explore")):
                     raise self.error(f"data/gallery.yml does not say what to explore in {name}: add `explore`")
                 page = self.env.app.builder.get_relative_uri(self.env.docname, f"chapters/{name}")
                 link = f"{page}#explorable-{place}"
                 title = f"{number}. {row['file'].title}"
+                address = front.put(self.env.app, f"{name}-{place}", png)
+                picture = f'<img loading="lazy" src="{address}" alt="{alt}">'
                 cards.append({"link": link, "picture": picture, "title": title, "says": says})
             if place := texts.get(name, {}).get("at"):
                 cards.append(self._made_by_hand(number, row["file"], place, texts[name]))

@@ -115,11 +115,16 @@ class Gallery(SphinxDirective):
 
 def write(app: Sphinx, chapter: str, name: str) -> tuple[str, str]:
     """Write the thumbnail of a chapter into the site; its address on the front page, and its text."""
+    png, alt = picture(chapter, name)
+    return put(app, chapter, thumbnail(png)), alt
+
+
+def put(app: Sphinx, name: str, png: bytes) -> str:
+    """Write a picture beside the thumbnails; its address on a page of the top level."""
     folder = Path(app.outdir) / "_static" / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    png, alt = picture(chapter, name)
-    (folder / f"{chapter}.png").write_bytes(thumbnail(png))
-    return f"_static/{FOLDER}/{chapter}.png", alt
+    (folder / f"{name}.png").write_bytes(png)
+    return f"_static/{FOLDER}/{name}.png"
 
 
 def setup(app: Sphinx) -> dict:
