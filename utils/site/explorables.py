@@ -16,7 +16,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from utils.records import claims, sources
+from utils.records import sources
 from utils.site import front, scoreboard, scripts, views
 
 FIGURE = 'class="explorable"'  # as utils.notebook.explorables writes it
@@ -48,14 +48,26 @@ def add_anchors(app: Sphinx, pagename: str, templatename: str, context: dict, do
         context["body"] = re.sub(FIGURE, lambda found: f'id="explorable-{next(numbers)}" {found[0]}', context["body"])
 
 
-def pictures(chapter: str) -> Iterator[tuple[bytes, str]]:
-    """The picture of each explorable figure of a chapter, small, and its alternative text as it stands in the page."""
+def drawings(chapter: str) -> Iterator[tuple[str, str]]:
+    """The drawing (SVG) of each explorable figure of a chapter, and its alternative text."""
     for cell in sources.cells(sources.path_of(chapter)):
         for output in cell["outputs"]:
             text = "".join(output.get("data", {}).get("text/html", ""))
             for alt, address in re.findall(rf'<figure {FIGURE}><img alt="([^"]*)" [^>]*src="([^"]*)"', text):
-                drawing = unquote(html.unescape(address).partition(",")[2])
-                yield front.thumbnail(vl_convert.svg_to_png(drawing, scale=2)), alt
+                yield unquote(html.unescape(address).partition(",")[2]), html.unescape(alt)
+
+
+def pictures(app: Sphinx, chapter: str, texts: dict) -> Iterator[tuple[str, str, str]]:
+    """Place in its page, address of a small picture and text of each explorable figure of a chapter.
+
+    One with a script of its own has the place `at` of `texts`, the chapter's entry in data/gallery.yml, and the
+    chapter's picture.
+    """
+    for number, (drawing, alt) in enumerate(drawings(chapter), 1):
+        png = front.thumbnail(vl_convert.svg_to_png(drawing, scale=2))
+        yield f"explorable-{number}", front.put(app, f"{chapter}-{number}", png), alt
+    if place := texts.get("at"):
+        yield place, *front.write(app, chapter, texts["picture"])
 
 
 class Explorables(SphinxDirective):
@@ -68,26 +80,15 @@ class Explorables(SphinxDirective):
         for number, row in enumerate(scoreboard.board(), 1):
             name = row["file"].chapter
             self.env.note_dependency(str(sources.path_of(name)))
-            for place, (png, alt) in enumerate(pictures(name), 1):
-                if not (says := texts.get(name, {}).get("explore")):
+            entry = texts.get(name, {})
+            for place, address, alt in pictures(self.env.app, name, entry):
+                if not (says := entry.get("explore")):
                     raise self.error(f"data/gallery.yml does not say what to explore in {name}: add `explore`")
                 page = self.env.app.builder.get_relative_uri(self.env.docname, f"chapters/{name}")
-                link = f"{page}#explorable-{place}"
                 title = f"{number}. {row['file'].title}"
-                address = front.put(self.env.app, f"{name}-{place}", png)
-                picture = f'<img loading="lazy" src="{address}" alt="{alt}">'
-                cards.append({"link": link, "picture": picture, "title": title, "says": says})
-            if place := texts.get(name, {}).get("at"):
-                cards.append(self._made_by_hand(number, row["file"], place, texts[name]))
+                card = {"link": f"{page}#{place}", "picture": address, "alt": alt, "title": title, "says": says}
+                cards.append(card)
         return [views.raw("explorables", cards=cards)]
-
-    def _made_by_hand(self, number: int, file: claims.ClaimsFile, place: str, texts: dict) -> dict:
-        """The card of a figure with a script of its own, `at` an id of its page; its picture is the chapter's."""
-        page = self.env.app.builder.get_relative_uri(self.env.docname, f"chapters/{file.chapter}")
-        address, alt = front.write(self.env.app, file.chapter, texts["picture"])
-        picture = f'<img loading="lazy" src="{address}" alt="{html.escape(alt)}" width="240">'
-        title = f"{number}. {file.title}"
-        return {"link": f"{page}#{place}", "picture": picture, "title": title, "says": texts["explore"]}
 
 
 def setup(app: Sphinx) -> dict:
