@@ -253,9 +253,9 @@ def test_speech_is_distilled_from_all_members_and_the_control_from_labels():
         return model
 
     chapter["learn"] = spy
-    found = chapter["speech_run"](50, 3, 2, 0)
-    assert set(found) == {"alone, training", "alone", "together", "distilled", "from one", "labels, as long"}
-    assert [epochs for _, epochs, _, _ in calls] == [2, 2, 2, 6, 6, 6]
+    found = chapter["speech_run"](50, 3, 2, 2, 0)
+    assert set(found) == {"alone, training", "alone", "together", "distilled", "from one", "labels"}
+    assert [epochs for _, epochs, _, _ in calls] == [2] * 6
     soft, one, hard = (targets for targets, *_ in calls[3:])
     assert not torch.allclose(soft, one) and torch.equal(hard, calls[0][0])
     assert [T for _, _, T, _ in calls] == [1, 1, 1, 2, 2, 1] and calls[3][3] is not None
