@@ -47,6 +47,7 @@ def fresh(replace=None):
     speech = chapter["stand_in_speech"](recordings=700)
     chapter["speech"] = chapter["windows"](*speech)
     chapter["rows"] = {"labels": [7]}
+    chapter["how"] = SMALL["recordings"], 3, SMALL["speech_epochs"], 2
     return chapter
 
 
@@ -379,4 +380,5 @@ def test_exercise_groups(capsys):
 
 def test_exercise_pair():
     after, _ = solved(4)
+    assert after["how"][2] == after["epochs"] == SMALL["speech_epochs"]
     assert after["gain"] == after["pair"]["together"] - after["pair"]["alone"]
