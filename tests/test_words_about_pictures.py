@@ -158,7 +158,7 @@ def test_the_captioner_sees_the_picture_before_the_words():
     torch.manual_seed(0)
     pictures, text = torch.rand(3, 1, 28, 28), torch.randint(9, (3, 5))
     model = CHAPTER["Captioner"](9).eval()
-    cell = nn.LSTMCell(128, 128)
+    cell = nn.LSTMCell(64, 64)
     for name, weights in model.lstm.named_parameters():
         setattr(cell, name.removesuffix("_l0"), weights)
     state, logits = cell(model.eye(pictures)), []
