@@ -22,7 +22,11 @@ SEEDS = st.integers(0, 10_000)
 def fresh():
     """The chapter's definitions with a small world."""
     chapter = definitions.of_chapter("words_about_pictures")
-    chapter |= {"DEVICE": "cpu", "digits": DIGITS, "settings": {"plain_epochs": 1, "boards": 40, "answer_epochs": 1, "caption_epochs": 1}}
+    chapter |= {
+        "DEVICE": "cpu",
+        "digits": DIGITS,
+        "settings": {"plain_epochs": 1, "boards": 40, "answer_epochs": 1, "caption_epochs": 1},
+    }
     return chapter
 
 
