@@ -34,7 +34,7 @@ def load(name: str) -> Drawings:
     """Load `kanji` (9998, 593 and 499 drawings) or `omniglot`, or 500, 60 and 60 generated ones when the file is
     out of reach. Raises KeyError for another name and any DataError but Unreachable."""
     file = FILES[name]
-    return real_or_stand_in(f"strokes-{name}", lambda: of_file(path(file)), generated)
+    return real_or_stand_in("strokes", lambda: of_file(path(file)), generated)
 
 
 def of_file(place: Path) -> Drawings:
