@@ -173,7 +173,7 @@ def test_cards_are_complete_and_shown_the_same_each_time():
         if facts["dataset"] == "none":  # no file to fetch, and the card says why
             assert "simulated by design" in facts["origin"], name
         else:
-            assert facts["dataset"] in sets and files.files(name), name
+            assert facts["dataset"] in sets and files.files(facts["dataset"]), name
         assert str(datasets.card(name)).startswith(facts["title"] + "\n  origin: ")
     shown = datasets.card("DD")._repr_html_()
     assert shown == datasets.card("DD")._repr_html_()

@@ -12,6 +12,10 @@ document.addEventListener("DOMContentLoaded", () => {
   function choose(table, form) {
     const shown = form.querySelector("output");
     const rows = table.rows().nodes().toArray();
+    for (const row of rows) { // what the cells say already is not written twice into the page
+      row.dataset.chapter = row.querySelector("a").pathname.match(/(\w+)\.html$/)[1];
+      row.dataset.evidence = row.cells[3].textContent;
+    }
     const choices = () => new FormData(form);
     const fits = (row) => [...choices()].every(([name, value]) =>
       name === "q" || !value || row.dataset[name] === value);
