@@ -573,14 +573,11 @@ def test_only_pages_with_sortable_tables_load_their_scripts(pages):
     assert {"scoreboard.html", "running.html"} <= loading and not loading & {"index.html", "chapters/gcn.html"}
 
 
-APART = ("vega.js", "searchindex.js")  # the index grows with the book, and only the search page has it
-
-
 def test_a_visit_loads_what_the_page_needs(site, address, visits):
-    """Explorable figures apart, whose scripts come when the figure nears the window, and the index of the search."""
+    """Explorable figures apart, whose scripts are loaded when the figure comes near the window."""
     for name, visit in visits.items():
         files = {site / unquote(urlsplit(url).path).lstrip("/") for url in visit["requests"] if url.startswith(address)}
-        weight = sum(path.stat().st_size for path in files if path.is_file() and path.name not in APART)
+        weight = sum(path.stat().st_size for path in files if path.is_file() and path.name != "vega.js")
         formulas = any("mathjax" in url for url in visit["requests"])
         assert weight <= HEAVIEST[formulas], f"{name}: {weight} bytes, {len(files)} requests"
     with_math = {name for name, v in visits.items() if any("mathjax" in url for url in v["requests"])}

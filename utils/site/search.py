@@ -1,8 +1,11 @@
-"""The index of words knows Chinese terms by their parts: 注意力 is found inside 图注意力网络, too."""
+"""The index of words knows Chinese terms by their parts: 注意力 is found inside 图注意力网络, too.
+It is written compactly, for every visit of the search page loads all of it."""
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 from sphinx.application import Sphinx
 from sphinx.search.en import SearchEnglish
@@ -25,7 +28,19 @@ class EnglishAndChinese(SearchEnglish):
         return [*super().split(text), *(part for run in CHINESE.findall(text) for part in parts(run))]
 
 
+def shorten(app: Sphinx, error: Exception | None) -> None:
+    """Write the index again without blanks, and its Chinese as it is instead of by code numbers: a fifth less."""
+    index = Path(app.outdir) / "searchindex.js"
+    if error or not index.is_file():
+        return
+    text = index.read_text(encoding="utf-8")  # Search.setIndex({...})
+    start, end = text.index("{"), text.rindex("}") + 1
+    content = json.dumps(json.loads(text[start:end]), ensure_ascii=False, separators=(",", ":"))
+    index.write_text(text[:start] + content + text[end:], encoding="utf-8")
+
+
 def setup(app: Sphinx) -> dict:
-    """Take the place of English."""
+    """Take the place of English, and shorten the index."""
     app.add_search_language(EnglishAndChinese)
+    app.connect("build-finished", shorten)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
