@@ -33,5 +33,4 @@ def card(name: str) -> Card:
     if name not in cards:
         raise unknown(name, cards, "dataset card", "data/cards.yml")
     facts = {key: text for key, text in cards[name].items() if key not in ("title", "dataset")}
-    unreal = {name, cards[name]["dataset"]} & set(stand_ins)
-    return Card(cards[name]["title"], ({"stand-in": NOTICE} if unreal else {}) | facts)
+    return Card(cards[name]["title"], ({"stand-in": NOTICE} if name in stand_ins else {}) | facts)

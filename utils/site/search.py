@@ -29,7 +29,7 @@ class EnglishAndChinese(SearchEnglish):
 
 
 def shorten(app: Sphinx, error: Exception | None) -> None:
-    """Write the index again without blanks, and its Chinese as it is instead of by code numbers: a fifth less."""
+    """Write the index again without blanks, and its Chinese as it is instead of by code numbers."""
     index = Path(app.outdir) / "searchindex.js"
     if error or not index.is_file():
         return
