@@ -40,8 +40,9 @@ print(json.dumps({{"ours": ours, "closed": str(cell["id"])}}))
 
 
 def outside(**more: str) -> dict[str, str]:
-    """The environment of a reader who runs the smoke profile, without what belongs to this process or this tree."""
-    foreign = ("GIT_", "PYTHON", "WALKTHROUGHS_RECORD", "WALKTHROUGHS_KEPT", "WALKTHROUGHS_SEED_SHIFT", "PYTEST")
+    """The environment of a reader who runs the smoke profile, without what belongs to this process, tree or machine."""
+    own = ("MIRROR", "RECORD", "KEPT", "SEED_SHIFT")
+    foreign = ("GIT_", "PYTHON", "PYTEST", *(f"WALKTHROUGHS_{name}" for name in own))
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return {**kept, "WALKTHROUGHS_PROFILE": "smoke", "WALKTHROUGHS_QUIET": "1", "OMP_NUM_THREADS": "1", **more}
 
