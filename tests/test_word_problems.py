@@ -27,7 +27,7 @@ def problem(text="ann had number0 hats and lost number1 .", equation="- number0 
 def fresh(found=FEW):
     """The chapter's definitions with a few generated problems."""
     chapter = definitions.of_chapter("word_problems")
-    chapter |= {"DEVICE": "cpu", "problems": found, "settings": {"every": 1, "epochs": 1}}
+    chapter |= {"DEVICE": "cpu", "problems": found, "settings": {"every": 1, "plain_epochs": 1}}
     return chapter
 
 
