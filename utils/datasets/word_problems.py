@@ -5,6 +5,7 @@ Numbers of a text are masked (number0, number1, ...); an equation is in prefix o
 
 import csv
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -189,7 +190,7 @@ def generated() -> WordProblems:
     return WordProblems(problems(1920, repeats=True), problems(1217), svamp, stand_in=True)
 
 
-def _value(tokens, numbers: tuple[float, ...]) -> float:
+def _value(tokens: Iterator[str], numbers: tuple[float, ...]) -> float:
     """The value of an equation that the stand-in made itself."""
     token = next(tokens)
     if token not in OPERATIONS:
