@@ -125,14 +125,14 @@ def _bad(at: int, what: str, line: str) -> BadFile:
 def split(pairs: Sequence[Pair], stand_in: bool) -> Translations:
     """Each group of pairs that are joined by a sentence they share goes to one part: a twentieth of the groups to the
     test, a twentieth to validation, by the SHA-256 of its first English sentence in alphabetical order."""
-    groups, first = joined(pairs), dict[int, str]()
-    parts: dict[str, list[Pair]] = {"train": [], "validation": [], "test": []}
+    groups, parts = joined(pairs), {"train": [], "validation": [], "test": []}  # type: ignore[var-annotated]
+    first: dict[int, str] = {}
     for pair, group in zip(pairs, groups, strict=True):
         first[group] = min(first.get(group, "\uffff"), " ".join(pair.english))
     for pair, group in zip(pairs, groups, strict=True):
         place = int(hashlib.sha256(first[group].encode()).hexdigest(), 16) % 20
         parts[{0: "test", 1: "validation"}.get(place, "train")].append(pair)
-    return Translations(tuple(parts["train"]), tuple(parts["validation"]), tuple(parts["test"]), stand_in)
+    return Translations(*map(tuple, parts.values()), stand_in=stand_in)
 
 
 def joined(pairs: Sequence[Pair]) -> list[int]:
