@@ -24,10 +24,10 @@ MASK = "number"
 class Problem(NamedTuple):
     """A word problem.
 
-    *text*: the story and its question, numbers masked, lower case, words apart by blanks; *body*: the text without its
-    question, as the file gives it; *question*: the question alone; *equation*: operations, masks and constants in prefix
-    order; *numbers*: the value of each mask; *answer*: the one that the file gives; *fold*: the published one, 0 to 4, and
-    0 in SVAMP, which has none.
+    *text*: the story and its question, numbers masked, lower case, words apart by blanks; *body*: the text
+    without its question, as the file gives it; *question*: the question alone; *equation*: operations, masks
+    and constants in prefix order; *numbers*: the value of each mask; *answer*: the one that the file gives;
+    *fold*: the published one, 0 to 4, and 0 in SVAMP, which has none.
     """
 
     text: str
