@@ -18,7 +18,7 @@ from utils.tools import definitions, exercises
 
 CHAPTER = definitions.of_chapter("ctc_spoken_digits")
 STRING = st.lists(st.integers(0, 1), max_size=4)
-SMALL = {"first_steps": 40, "strings": 4, "steps": 2, "tuning": True, "seeds": 1}
+SMALL = {"first_steps": 40, "strings": 4, "voice_strings": 3, "round": 2, "rounds": 1, "tuning": True, "pairs": 1}
 
 
 def fresh(**more):
@@ -152,13 +152,13 @@ def test_the_parts_share_no_recording_and_a_voice_left_out_is_only_tested(made_u
     train, validation, test = made_up["parts"]()
     assert [len(part) for part in (train, validation, test)] == [2400, 300, 300]
     assert not {*train} & {*validation} and not {*train, *validation} & {*test}
-    train, validation, test = made_up["parts"]("theo")
+    train, validation, test = made_up["parts"](("theo",))
     assert [len(part) for part in (train, validation, test)] == [2000, 250, 500]
     assert set(voice[test]) == {"theo"} and "theo" not in {*voice[train], *voice[validation]}
 
 
 def test_scaling_knows_the_training_part_only(made_up):
-    train, _, _ = made_up["parts"]("theo")
+    train, _, _ = made_up["parts"](("theo",))
     recordings = made_up["scaled"](train)
     known = torch.cat([recordings[n] for n in train])
     torch.testing.assert_close(known.mean(0), torch.zeros(13), atol=1e-3, rtol=0)
@@ -277,10 +277,51 @@ def test_viterbi_is_the_best_of_all_allowed_paths(frames, penalty, seed):
 
 def test_the_decoder_is_chosen_on_the_strings_that_it_is_given(made_up, monkeypatch):
     asked = []
-    monkeypatch.setitem(made_up, "outputs", lambda model, batch: [torch.zeros(4, 30).log_softmax(1)] * 2)
-    monkeypatch.setitem(made_up, "viterbi", lambda scores, states, penalty: asked.append(penalty) or (int(penalty),))
-    decode = made_up["tuned_viterbi"](None, SimpleNamespace(spoken=[(6,), (6,)]))
-    assert sorted(set(asked)) == [0, 3, 6, 12] and decode(torch.zeros(4, 30)) == (6,)
+
+    def viterbi(scores, states, penalty):
+        asked.append((states, penalty, scores.shape[1]))
+        return (int(penalty) + states,)
+
+    for count, states in ((30, {3}), (10, {1, 3, 6})):
+        asked.clear()
+        made = torch.zeros(4, count).log_softmax(1)
+        monkeypatch.setitem(made_up, "outputs", lambda model, batch, made=made: [made] * 2)
+        monkeypatch.setitem(made_up, "viterbi", viterbi)
+        decode = made_up["tuned_decoder"](None, SimpleNamespace(spoken=[(15,), (15,)]))
+        assert {n for n, _, _ in asked} == states and {p for _, p, _ in asked} == {0, 3, 6, 12, 24}
+        assert all(width == 10 * n for n, _, width in asked)
+        assert decode(made) == (15,)
+
+
+def test_a_network_with_a_blank_is_read_out_by_best_path(made_up, monkeypatch):
+    monkeypatch.setitem(made_up, "outputs", lambda model, batch: [torch.zeros(4, 11)])
+    assert made_up["tuned_decoder"](None, None) is made_up["best_path"]
+
+
+def test_a_digit_lasts_and_a_new_one_costs():
+    """Frame by frame 3 3 7 3 3 5 5 5: a short seven is passed over, and without penalty and duration it is written."""
+    log_y = torch.full((8, 10), -4.0)
+    log_y[range(8), [3, 3, 7, 3, 3, 5, 5, 5]] = -0.1
+    ways = CHAPTER["decoders"](10, torch.zeros(10))
+    written = [decode(log_y) for decode in ways]  # least duration, share of the frequency, penalty
+    assert written[0] == CHAPTER["best_path"](log_y) == (3, 7, 3, 5)
+    assert written[2] == (3, 5) and written[10] in {(3, 5), (3, 3, 5)} and len(ways) == 30
+    assert len(CHAPTER["decoders"](30, torch.zeros(30))) == 10
+
+
+def test_training_goes_on_until_a_round_does_not_lower_the_validation_loss(monkeypatch):
+    chapter, losses = fresh(), iter((3.0, 2.0, 2.5, 1.0))
+    states = []
+
+    def train(model, next_batch, loss_of, steps, noise):
+        model.out.bias.data[:] = len(states)
+        states.append((steps, noise))
+
+    monkeypatch.setitem(chapter, "train", train)
+    model, heard = chapter["Recogniser"](11), SimpleNamespace(x=torch.zeros(2, 1, 13), frames=torch.tensor([2]))
+    found = chapter["train_out"](model, None, lambda y, batch: torch.tensor(next(losses)), heard, 0.6, 9)
+    assert found == [3.0, 2.0, 2.5] and states == [(2, 0.6)] * 3
+    assert model.out.bias.data.tolist() == [1] * 11  # that of the second round
 
 
 def test_spikes_are_counted_between_their_borders(made_up):
@@ -295,33 +336,53 @@ def test_spikes_are_counted_between_their_borders(made_up):
 
 
 def test_every_kind_runs_and_finds_what_the_tables_need():
-    chapter = fresh(steps=1)
-    for kind in chapter["KINDS"]:
-        found = chapter["run"](kind, 0.01, 0.6, 1, "theo", True, 0)
-        assert {"validation", "test", "known", "written", "repeats", "no repeats"} <= set(found)
-        assert ("prefix" in found) == (kind == "CTC")
-
-
-def test_the_setting_is_chosen_by_validation_error(monkeypatch):
     chapter = fresh()
-    errors = {(0.01, 0.0): 3.0, (0.005, 0.6): 1.0, (0.01, 0.6): 2.0}
+    for kind in chapter["KINDS"]:
+        found = chapter["run"](kind, 0.6, 1, ("theo", "lucas"), True, 0)
+        assert {"validation", "known", "theo", "lucas", "noise"} <= set(found) and len(found["losses"]) == 1
+        assert {"error", "written", "repeats", "no repeats"} <= set(found["theo"])
+        assert ("prefix" in found["theo"]) == (kind == "CTC") and "prefix" not in found["known"]
+    assert "prefix" in chapter["run"]("CTC", 0.6, 1, (), True, 0)["known"]
 
-    def each(function, numbers, kind, rate, noise, *more):
-        return [{"validation": errors[rate, noise], "test": -errors[rate, noise]}]
 
-    chapter["seeds"], chapter["same"] = SimpleNamespace(each=each), (1, "", False)
-    assert chapter["setting_of"]("CTC") == (0.005, 0.6)
+def test_the_noise_is_chosen_by_validation_error(monkeypatch):
+    chapter = fresh()
+    errors = {0.0: 3.0, 0.6: 1.0, 1.2: 2.0}
+
+    def each(function, numbers, kind, noise, *more):
+        return [{"validation": {"error": errors[noise]}, "known": {"error": -errors[noise]}}]
+
+    chapter["seeds"] = SimpleNamespace(each=each)
+    assert chapter["noise_of"]("CTC") == 0.6
 
 
-def test_the_known_voices_of_a_fold_are_unheard_recordings(made_up):
-    training, _, evaluated = made_up["prepared"]("theo", False)
-    assert made_up["settings"]["strings"] == len(evaluated["known"].spoken)
-    for name, voices in (("known", False), ("test", True), ("validation", False)):
-        for string in evaluated[name].strings:
+def test_the_noise_for_a_voice_is_chosen_by_the_error_on_its_partner():
+    chapter = fresh()
+    chapter["rounds"] = 1
+    errors = {0.0: (30.0, 50.0), 0.6: (10.0, 40.0), 1.2: (20.0, 5.0)}  # of the first voice and its partner
+
+    def each(function, numbers, kind, noise, rounds, pair, own_scale, label):
+        return [{voice: {"error": e} for voice, e in zip(pair, errors[noise], strict=True)} | {"noise": noise}]
+
+    chapter["seeds"] = SimpleNamespace(each=each)
+    found, grid = chapter["of_voices"]("CTC")
+    assert [one["noise"] for one in found] == [1.2, 0.6]  # not that of its own least error
+    assert [one["left out"]["error"] for one in found] == [20.0, 40.0]
+    assert grid == {noise: list(pair) for noise, pair in errors.items()}
+    assert {voice for pair in chapter["PAIRS"] for voice in pair} == set(spoken_digits.SPEAKERS)
+
+
+def test_strings_of_a_fold_are_unheard_and_of_their_voices(made_up):
+    training, _, evaluated = made_up["prepared"](("theo", "lucas"), False)
+    assert len(evaluated["known"].spoken) == 4 and len(evaluated["theo"].spoken) == 3
+    assert {"theo", "lucas"}.isdisjoint(made_up["sounds"].speakers[training])
+    for name, batch in evaluated.items():
+        for string in batch.strings:
             assert not {*string} & {*training}
-            assert {made_up["sounds"].speakers[n] == "theo" for n in string} == {voices}
-    again = made_up["prepared"]("theo", False)[2]
-    assert again["test"].spoken == evaluated["test"].spoken
+            spoken_by = set(made_up["sounds"].speakers[string])
+            assert spoken_by == {name} if name in ("theo", "lucas") else {"theo", "lucas"}.isdisjoint(spoken_by)
+    again = made_up["prepared"](("theo", "lucas"), False)[2]
+    assert again["theo"].spoken == evaluated["theo"].spoken
 
 
 # ---- exercises

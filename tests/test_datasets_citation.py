@@ -165,6 +165,16 @@ def test_registry_is_consistent():
     assert {"aol-query-log", "wangfeng-lyrics"}.isdisjoint(row.dataset for row in registry().values())
 
 
+def test_every_card_of_a_set_says_that_it_was_loaded_as_a_stand_in(monkeypatch):
+    cards = yaml.safe_load((ROOT / "data" / "cards.yml").read_text(encoding="utf-8"))
+    for name, facts in cards.items():
+        for loaded in {name, facts["dataset"]} - {"none"}:
+            monkeypatch.setattr("utils.datasets.cards.stand_ins", {loaded})
+            assert list(datasets.card(name).facts)[0] == "stand-in", (name, loaded)
+        monkeypatch.setattr("utils.datasets.cards.stand_ins", {"another", "none"} - {name})
+        assert "stand-in" not in datasets.card(name).facts, name
+
+
 def test_cards_are_complete_and_shown_the_same_each_time():
     cards = yaml.safe_load((ROOT / "data" / "cards.yml").read_text(encoding="utf-8"))
     sets = {row.dataset for row in registry().values()}

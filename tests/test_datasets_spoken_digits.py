@@ -39,7 +39,7 @@ def test_the_real_recordings():
 def test_the_stand_in_is_announced_and_always_the_same(offline, capsys):
     found = spoken_digits.load()
     sound(found)
-    assert found.stand_in and {"spoken-digits", "spoken-digit-strings"} <= datasets.stand_ins
+    assert found.stand_in and "spoken-digits" in datasets.stand_ins
     assert "STAND-IN DATA for spoken-digits" in capsys.readouterr().out
     again = spoken_digits.generated()
     assert all(np.array_equal(a, b) for a, b in zip(found.frames, again.frames, strict=True))

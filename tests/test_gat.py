@@ -371,3 +371,29 @@ def test_the_solutions_of_the_exercises_run(number, at_the_end, capsys):
     exec(exercises.solutions("gat")[number].replace("range(3)", "range(1)"), at_the_end)
     CHECKS[number](at_the_end, capsys.readouterr().out)
     plt.close("all")
+
+
+def test_a_part_without_labelled_nodes_is_refused():
+    x = torch.eye(4).to_sparse().coalesce()
+    edges, labels = GAT["neighbourhoods"](np.array([[0, 1], [1, 2], [2, 3]]), 4), torch.tensor([0, 1, 0, 1])
+    parts = [(edges, x, ids, labels[ids]) for ids in (torch.tensor([0, 1]), torch.tensor([], dtype=torch.long))]
+    with pytest.raises(ValueError, match="labelled node"):
+        GAT["train"](GAT["GAT"](4, 2), [parts[0], parts[1], parts[0]], 2)
+
+
+def test_a_matrix_of_its_own_tells_a_node_from_its_neighbours():
+    """Two nodes that hear each other alike: equal without the matrix, and not with it."""
+    edges, x = GAT["neighbourhoods"](np.array([[0, 1]]), 2), torch.eye(2)
+    for own in (False, True):
+        torch.manual_seed(0)
+        logits = GAT["ProteinGAT"](2, 3, constant=True, own=own).eval()(edges, x)
+        assert logits.shape == (2, 3) and torch.allclose(*logits, atol=1e-6) != own
+
+
+def test_pubmed_is_trained_with_its_own_settings(monkeypatch):
+    seen, train = [], GAT["train"]
+    graphs = {"pubmed": citation.block_model("pubmed")}
+    monkeypatch.setitem(GAT, "graphs", graphs)
+    monkeypatch.setitem(GAT, "train", lambda *a, **how: seen.append((a[0].second.heads, how)) or train(*a, **how))
+    history = GAT["run"]("pubmed", "attention", (True, 1e-3), 2, {"last": 8}, 0)
+    assert history.shape == (2, 3) and seen == [(8, {"decay": 1e-3, "rate": 0.01})]

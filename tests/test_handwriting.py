@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from utils.datasets import strokes
@@ -37,11 +38,11 @@ def test_the_density_of_a_move_against_scipy(components, seed):
     for row, point, value in zip(out[:, 2:].numpy(), move.numpy(), ours, strict=True):
         weight, mx, my, sx, sy, lean = row.reshape(6, components)
         weight, sx, sy, rho = np.exp(weight) / np.exp(weight).sum(), np.exp(sx), np.exp(sy), 0.99 * np.tanh(lean)
-        total = 0
+        parts = []
         for j in range(components):
             spread = [[sx[j] ** 2, rho[j] * sx[j] * sy[j]], [rho[j] * sx[j] * sy[j], sy[j] ** 2]]
-            total += weight[j] * multivariate_normal([mx[j], my[j]], spread).pdf(point)
-        assert value.item() == pytest.approx(math.log(total), abs=1e-8)
+            parts.append(math.log(weight[j]) + multivariate_normal([mx[j], my[j]], spread).logpdf(point))
+        assert value.item() == pytest.approx(logsumexp(parts), rel=1e-8, abs=1e-8)
 
 
 def test_pen_and_end_are_two_coins():

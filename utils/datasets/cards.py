@@ -26,11 +26,13 @@ class Card:
 
 
 def card(name: str) -> Card:
-    """The card of a set (`cora`, ...), marked if `name` was last loaded as a stand-in. Raises UnknownName."""
+    """The card of a set (`cora`, ...), marked if it, or the data set that it describes, was last loaded as a stand-in.
+    Raises UnknownName."""
     import yaml
 
     cards = yaml.safe_load((ROOT / "data" / "cards.yml").read_text(encoding="utf-8"))
     if name not in cards:
         raise unknown(name, cards, "dataset card", "data/cards.yml")
     facts = {key: text for key, text in cards[name].items() if key not in ("title", "dataset")}
-    return Card(cards[name]["title"], ({"stand-in": NOTICE} if name in stand_ins else {}) | facts)
+    generated = not stand_ins.isdisjoint({name, cards[name]["dataset"]} - {"none"})
+    return Card(cards[name]["title"], ({"stand-in": NOTICE} if generated else {}) | facts)

@@ -13,13 +13,12 @@ import numpy as np
 
 from .errors import BadFile, Unreachable
 from .files import mirror_folder, path
-from .provenance import real_or_stand_in, stand_ins
+from .provenance import real_or_stand_in
 from .registry import ROOT
 from .safe import load_npz
 from .text import read_text
 
 NAME = "spoken-digits"
-CARD = "spoken-digit-strings"
 ARRAYS = "spoken-digits/digits.npz"
 ORDER = "spoken-digits/order.txt"
 ORDER_SHA256 = "c50ce7920c0a3b6822439a33c58faeaf4b00d8a7e56b39d49399a24621ac6728"
@@ -52,9 +51,7 @@ def load() -> SpokenDigits:
     Raises:
         DataError: any but Unreachable; BadFile for arrays or a list of names that do not fit together.
     """
-    found = real_or_stand_in(NAME, _of_files, generated)
-    (stand_ins.add if found.stand_in else stand_ins.discard)(CARD)
-    return found
+    return real_or_stand_in(NAME, _of_files, generated)
 
 
 def _of_files() -> SpokenDigits:
