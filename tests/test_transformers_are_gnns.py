@@ -142,7 +142,7 @@ def test_other_aggregators():
     for i in range(9):
         near = mask[i].nonzero()[:, 0]
         some, (weights, added) = v[0, :, near], (layer.bias[:, near - i + 31, None] for layer in layers)
-        torch.testing.assert_close(total[0, :, i], (weights.exp() * some).sum(1))
+        torch.testing.assert_close(total[0, :, i], (weights.exp() / 32 * some).sum(1))
         torch.testing.assert_close(largest[0, :, i], (added + some).amax(1))
     convolution = made("Convolution")
     scores = convolution.scores(v, v)
