@@ -209,7 +209,7 @@ def papers():
     edges = np.array([(i, j) for i in range(n) for j in range(i) if labels[i] == labels[j] and rng.random() < 0.5])
     split = np.arange(20), np.arange(20, 40), np.arange(40, 60)
     graph = citation.CitationGraph("cora", features, edges, labels, *split, 2, len(edges), 0, True)
-    chapter["classify"].__globals__.update(cora=graph, blank=n, settings={"paper_epochs": 40})
+    chapter["classify"].__globals__.update(cora=graph, blank=n, settings={"paper_epochs": 100})
     return chapter
 
 
