@@ -54,5 +54,5 @@ def drop_thebe(app: Sphinx, config: object) -> None:
 def setup(app: Sphinx) -> dict:
     """Connect both."""
     app.connect("config-inited", drop_thebe)
-    app.connect("build-finished", add_files)
+    app.connect("build-finished", add_files, priority=900)  # after the theme, which writes a sheet at the end, too
     return {"parallel_read_safe": True, "parallel_write_safe": True}
