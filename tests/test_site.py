@@ -22,7 +22,7 @@ from playwright.sync_api import sync_playwright
 
 from utils import ROOT
 from utils.records import claims, runs, verdicts
-from utils.site import front, head, icons, views
+from utils.site import assets, front, head, icons, views
 from utils.site import pages as pages_of_site
 from utils.tools import pdf
 
@@ -724,3 +724,15 @@ def test_the_book_prints_into_one_pdf_with_sources_unfolded(browser, site, tmp_p
     assert "Table 2, row GCN (this paper)" in text  # the source of a claim
     assert "make book" in str(pytest.raises(SystemExit, pdf.print_pages, ["nowhere.html"], out, site).value)
     assert pdf.contents()[0] == "index.html" and "chapters/gcn.html" in pdf.contents()
+
+
+def test_style_sheets_lose_comments_and_nothing_else():
+    sheet = "/*! MIT */\na {\n    content: \"/* no */\";\n}\n/* why\n */\nb { background: url('x/*y*/'); }\n"
+    wanted = "/*! MIT */\na {\ncontent: \"/* no */\";\n}\nb { background: url('x/*y*/'); }\n"
+    assert assets.without_comments(sheet) == wanted
+
+
+def test_no_style_sheet_of_the_site_has_comments(site):
+    for path in (site / "_static").rglob("*.css"):
+        text = path.read_text(encoding="utf-8")
+        assert assets.without_comments(text) == text, path

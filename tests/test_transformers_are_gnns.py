@@ -10,8 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from scipy import sparse
 from torch import nn
 
+from utils.datasets import citation
 from utils.notebook import dgl_compat
 from utils.tools import definitions, exercises
 
@@ -135,11 +137,13 @@ def test_other_aggregators():
     torch.manual_seed(0)
     mask = CHAPTER["window"](9, 3)
     v = torch.randn(1, 2, 9, 4).double()
-    total, largest = (made(kind).aggregate(mask[None, None], v, v, v) for kind in ("Sum", "Max"))
+    layers = made("Sum"), made("Max")
+    total, largest = (layer.aggregate(mask[None, None], v, v, v) for layer in layers)
     for i in range(9):
-        some = v[0, :, mask[i]]
-        torch.testing.assert_close(total[0, :, i], some.sum(1))
-        torch.testing.assert_close(largest[0, :, i], some.amax(1))
+        near = mask[i].nonzero()[:, 0]
+        some, (weights, added) = v[0, :, near], (layer.bias[:, near - i + 31, None] for layer in layers)
+        torch.testing.assert_close(total[0, :, i], (weights.exp() / 32 * some).sum(1))
+        torch.testing.assert_close(largest[0, :, i], (added + some).amax(1))
     convolution = made("Convolution")
     scores = convolution.scores(v, v)
     kernel = convolution.kernel(v)
@@ -147,13 +151,91 @@ def test_other_aggregators():
     assert scores[0, 0, 4, 1].item() == pytest.approx(kernel[0, 0, 4, 0].item())
 
 
+@pytest.mark.parametrize("n", [5, 32])
+def test_a_bias_belongs_to_a_head_and_a_distance(n):
+    torch.manual_seed(0)
+    q, k = torch.randn(2, 1, 2, n, 4).double()
+    layer, scattered = made("Distances"), made("Scattered")
+    extra = layer.scores(q, k) - q @ k.transpose(-1, -2) / 2
+    for i in range(n):
+        for j in range(n):
+            torch.testing.assert_close(extra[0, :, i, j], layer.bias[:, j - i + 31])
+    whole = scattered.biases(32)
+    assert torch.equal(scattered.biases(n), whole[:, :n, :n])
+    scattered.load_state_dict(layer.state_dict())
+    assert torch.equal(scattered.biases(32).flatten(1).sort(1)[0], layer.biases(32).flatten(1).sort(1)[0])
+    assert not torch.equal(scattered.biases(32), layer.biases(32))
+
+
 def test_dictionaries_hold_their_answers():
-    words, answers = (x.view(50, 16) for x in CHAPTER["dictionaries"](50))
-    assert (answers[:, :8] == -100).all() and (words[:, 8:] % 9 == 8).all()
+    words, answers = CHAPTER["dictionaries"](50)
+    words, answers = words.view(50, 16, 2), answers.view(50, 16)
+    assert (answers[:, :8] == -100).all() and (words[:, 8:, 1] == 16).all()
     for row, wanted in zip(words.tolist(), answers[:, 8:].tolist(), strict=True):
-        held = {word // 9: word % 9 for word in row[:8]}
+        held = {key: value - 8 for key, value in row[:8]}
         assert sorted(held) == sorted(held.values()) == list(range(8))
-        assert wanted == [held[word // 9] for word in row[8:]]
+        assert wanted == [held[key] for key, _ in row[8:]]
+
+
+def test_a_word_of_two_symbols_is_their_sum():
+    torch.manual_seed(0)
+    model, words = CHAPTER["Words"](17, 8, CHAPTER["Matrix"], layers=0), torch.tensor([[3, 9], [3, 16]])
+    expected = model.answer(model.embed.weight[[3, 3]] + model.embed.weight[[9, 16]])
+    torch.testing.assert_close(model(None, words), expected)
+
+
+def measured(row, option, seed):
+    assert (row, seed) == ("row", 1000)
+    return {0.1: (3.0, 30), 0.2: (2.0, 10), 0.4: (1.0, 20)}[option]
+
+
+@pytest.mark.parametrize("by, wanted", [(lambda run: run[0], 0.1), (lambda run: -run[1], 0.2)])
+def test_an_option_is_chosen_by_one_network_of_a_seed_of_its_own(by, wanted):
+    assert CHAPTER["tuned"](measured, (0.1, 0.2, 0.4), "row", by=by) == wanted
+    assert CHAPTER["tuned"](None, (0.3,), "row") == 0.3
+
+
+def test_fewer_steps_come_before_more_right_answers():
+    runs = [(99.0, 50, 0), (99.9, 60, 0), (80.0, 2000, 0), (70.0, 2000, 0)]
+    assert sorted(runs, key=CHAPTER["soon_or_right"], reverse=True) == runs
+
+
+def papers():
+    """The chapter with 60 papers of two subjects, whose words do not tell it and whose citations do."""
+    chapter = definitions.of_chapter("transformers_are_gnns")
+    rng, n = np.random.default_rng(0), 60
+    labels = np.arange(n) % 2
+    features = sparse.csr_matrix(np.eye(n, dtype=np.float32))
+    edges = np.array([(i, j) for i in range(n) for j in range(i) if labels[i] == labels[j] and rng.random() < 0.5])
+    split = np.arange(20), np.arange(20, 40), np.arange(40, 60)
+    graph = citation.CitationGraph("cora", features, edges, labels, *split, 2, len(edges), 0, True)
+    chapter["classify"].__globals__.update(cora=graph, blank=n, settings={"paper_epochs": 100})
+    return chapter
+
+
+def test_papers_learn_from_those_they_cite_and_nothing_without_them():
+    classify = papers()["classify"]
+    assert classify("citations", 5e-4, 0)[1] > 90
+    assert max(classify(kind, 5e-4, 0)[1] for kind in ("no edges", "all pairs")) < 80
+
+
+def test_the_epoch_for_papers_is_chosen_by_validation():
+    chapter = papers()
+    graph = chapter["classify"].__globals__["cora"]
+    graph.labels[graph.test] = 1 - graph.labels[graph.test]
+    validated, right = chapter["classify"]("citations", 5e-4, 0)
+    assert validated > 90 and right < 10
+
+
+def test_the_graphs_of_papers_are_what_they_are_called():
+    chapter = papers()
+    graph = chapter["classify"].__globals__["cora"]
+    found = {kind: chapter["paper_edges"](kind)[2] for kind in ("citations", "no edges", "all pairs")}
+    pairs = {tuple(pair) for pair in graph.edges.tolist()}
+    loops = {(i, i) for i in range(60)}
+    assert {tuple(pair) for pair in found["citations"].T.tolist()} == pairs | {(j, i) for i, j in pairs} | loops
+    assert {tuple(pair) for pair in found["no edges"].T.tolist()} == loops
+    assert found["all pairs"].shape == (60, 60) and found["all pairs"].all()
 
 
 def test_the_language_follows_its_rule():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -20,13 +21,26 @@ def copy_mathjax(static: Path) -> None:
         copy_asset(path, static / "mathjax" / (part if path.is_dir() else Path(part).parent))
 
 
+def without_comments(sheet: str) -> str:
+    """A style sheet without its comments, but for those that name a licence (/*!), and without indentation."""
+    parts = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|/\*!.*?\*/)|/\*.*?\*/""", re.DOTALL)
+    return re.sub(r"\n\s+", "\n", parts.sub(lambda found: found[1] or "", sheet))
+
+
+def squeeze_sheets(static: Path) -> None:
+    """Style sheets as they are read, not as they are written: every page loads them."""
+    for path in static.rglob("*.css"):
+        path.write_text(without_comments(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
 def add_files(app: Sphinx, failure: Exception | None) -> None:
-    """After a build: MathJax and the archive."""
+    """After a build: MathJax, the archive, and style sheets without comments."""
     if failure is None and app.builder.format == "html":
         from utils.tools import archive
 
         static = Path(app.outdir) / "_static"
         copy_mathjax(static)
+        squeeze_sheets(static)
         archive.write(static / "paper-walkthroughs.zip")
 
 
@@ -40,5 +54,5 @@ def drop_thebe(app: Sphinx, config: object) -> None:
 def setup(app: Sphinx) -> dict:
     """Connect both."""
     app.connect("config-inited", drop_thebe)
-    app.connect("build-finished", add_files)
+    app.connect("build-finished", add_files, priority=900)  # after the theme, which writes a sheet at the end, too
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -15,6 +15,7 @@ document.addEventListener("DOMContentLoaded", () => {
     for (const row of rows) { // what the cells say already is not written twice into the page
       row.dataset.chapter = row.querySelector("a").pathname.match(/(\w+)\.html$/)[1];
       row.dataset.evidence = row.cells[3].textContent;
+      row.dataset.headline = row.classList.contains("headline") ? "yes" : "";
     }
     const choices = () => new FormData(form);
     const fits = (row) => [...choices()].every(([name, value]) =>
