@@ -132,7 +132,7 @@ def split(pairs: Sequence[Pair], stand_in: bool) -> Translations:
     for pair, group in zip(pairs, groups, strict=True):
         place = int(hashlib.sha256(first[group].encode()).hexdigest(), 16) % 20
         parts[{0: "test", 1: "validation"}.get(place, "train")].append(pair)
-    return Translations(*map(tuple, parts.values()), stand_in=stand_in)
+    return Translations(*map(tuple, parts.values()), stand_in=stand_in)  # type: ignore[arg-type, misc]
 
 
 def joined(pairs: Sequence[Pair]) -> list[int]:
