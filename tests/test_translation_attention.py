@@ -71,7 +71,7 @@ def test_a_sentence_is_translated_alike_whatever_stands_beside_it(sentences):
 
 def test_the_context_is_the_mean_for_equal_weights_and_the_last_state_for_one_vector():
     sentences = filled([[4, 5, 6], [7, 8]])
-    for look in ("uniform", "forwards", "reversed"):
+    for look in ("uniform", "forwards", "reversed", "both-vector"):
         model = made(look)
         notes, keys, mask, state = model.encode(sentences)
         _, feature, weights = model.step(state, torch.tensor([START, START]), notes, keys, mask)
@@ -79,6 +79,26 @@ def test_the_context_is_the_mean_for_equal_weights_and_the_last_state_for_one_ve
         assert torch.allclose(feature[0, 6:12], wanted, atol=1e-6)
         shown = torch.tensor([0.5, 0.5, 0]) if look == "uniform" else torch.tensor([0.0, 1, 0])
         assert torch.allclose(weights[1], shown)
+
+
+def test_one_vector_both_ways_holds_the_last_state_of_each_direction():
+    one, two = made("both-vector"), made("uniform")
+    sentences = filled([[4, 5, 6], [7, 8]])
+    plain, (notes, keys, mask, state) = two.encode(sentences)[0], one.encode(sentences)
+    _, feature, _ = one.step(state, torch.tensor([START, START]), notes, keys, mask)
+    wanted = torch.stack([torch.cat([plain[0, 2, :3], plain[0, 0, 3:]]), torch.cat([plain[1, 1, :3], plain[1, 0, 3:]])])
+    assert torch.allclose(feature[:, 6:12], wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("look", ["start-forwards", "start-reversed"])
+def test_a_vector_at_the_start_is_the_first_state_and_no_context(look):
+    model, other = made(look), made(look.partition("-")[2])
+    words = torch.tensor([[4, 5, 6]])
+    (notes, keys, mask, state), (_, _, _, wanted) = model.encode(words), other.encode(words)
+    assert torch.equal(state, wanted)
+    _, feature, _ = model.step(state, torch.tensor([START]), notes, keys, mask)
+    assert not feature[0, 6:12].any()
+    assert not torch.equal(state, model.encode(torch.tensor([[6, 5, 4]]))[3])
 
 
 def test_the_reader_without_attention_sees_the_first_word_last_when_reversed():
@@ -254,6 +274,22 @@ def test_the_channel_scores_english_given_chinese():
     assert channel.back["茶"]["tea"] != pytest.approx(channel.direct["tea"]["茶"], rel=0.05)
 
 
+def test_without_the_right_to_drop_every_known_word_is_translated():
+    channel = channel_of([*PAIRS * 5, (("the", "tea"), ("茶",)), (("the", "water"), ("水",))])
+    assert channel.translate(("drink", "the", "tea")) == "喝茶"
+    assert len(channel.translate(("drink", "the", "tea"), dropping=False)) == 3
+    assert dict(channel.options("the")).keys() >= {""}  # the options are whole afterwards
+
+
+def test_the_weight_of_the_language_model_decides_between_words():
+    """Two words explain the English one; what the language model likes wins only if it counts."""
+    pairs = [(("tea",), ("茶",))] * 9 + [(("tea",), ("喝",)), (("drink",), ("喝",))] + [(("brew",), ("茶",))] * 9
+    channel = channel_of(pairs)
+    plain = max(channel.options("tea"), key=lambda option: option[1])[0]
+    assert plain == "喝" or channel.translate(("tea",), 0.0) == plain
+    assert channel.translate(("tea",), 0.0) != channel.translate(("tea",), 5.0) == "茶"
+
+
 def test_the_search_of_the_channel_is_a_search():
     """With a wide beam it finds the best of all texts that it can build."""
     channel = channel_of(PAIRS * 3, width=1000)
@@ -339,21 +375,76 @@ def test_bleu_by_length_sorts_sentences_by_their_source():
     assert short == pytest.approx(100) and long == pytest.approx(100) and middle < 10
 
 
-def test_shuffled_keeps_the_words():
+def test_shuffled_keeps_the_words_and_gives_each_sentence_its_own_order():
+    shuffled = CHAPTER["shuffled"]
     source = tuple("abcdefgh")
-    mixed = CHAPTER["shuffled"](source, 0)
+    mixed = shuffled(source, 0)
     assert sorted(mixed) == sorted(source) and tuple(mixed) != source
+    assert mixed == shuffled(source, 0) != shuffled(source, 1)
+    orders = {tuple(shuffled((a, "x", "y"), 0).index(w) for w in (a, "x", "y")) for a in "abcdefgh"}
+    assert len(orders) > 2
+
+
+TEXTS = st.text("我你他猫狗", min_size=4, max_size=9)
+
+
+@given(st.lists(st.tuples(TEXTS, st.lists(TEXTS, min_size=1, max_size=3)), min_size=4, max_size=8))
+@settings(max_examples=30, deadline=None)
+def test_bleu_from_counts_is_that_of_sacrebleu(pairs):
+    written, wanted = [["我你他猫狗", *(t for t, _ in pairs)], [["我你他猫狗"], *(r for _, r in pairs)]]
+    found = CHAPTER["scored"](CHAPTER["counted"](written, wanted).sum(0))
+    assert found["BLEU"] == pytest.approx(CHAPTER["bleu"](written, wanted), abs=1e-6)
+    assert found["without penalty"] >= found["BLEU"] - 1e-9
+
+
+def test_what_bleu_counts_by_hand():
+    rows = CHAPTER["counted"](["汤姆喜欢狗", "我们"], [["汤姆喜欢猫"], ["我们走吧", "我们走"]])
+    assert rows.tolist() == [[5, 5, 4, 5, 3, 4, 2, 3, 1, 2], [2, 3, 2, 2, 1, 1, 0, 0, 0, 0]]
+    found = CHAPTER["scored"](rows.sum(0))
+    assert found["length"] == pytest.approx(7 / 8) and found["right"] == pytest.approx(100 * 6 / 7)
+    assert found["BLEU"] == pytest.approx(found["without penalty"] * math.exp(1 - 8 / 7))
+
+
+def test_other_samples_hold_the_difference_and_are_wider_for_fewer_sentences():
+    wanted = [["汤姆喜欢猫"], ["我们走吧朋友"], ["今天天气很好"], ["你是学生吗"]] * 40
+    good = [texts[0] for texts in wanted]
+    bad = [text if n % 3 else text[:-2] + "不是" for n, text in enumerate(good)]
+    other_samples, bleu = CHAPTER["other_samples"], CHAPTER["bleu"]
+    low, high = other_samples(good, bad, wanted)
+    assert 0 < low < bleu(good, wanted) - bleu(bad, wanted) < high
+    few = other_samples(good[:20], bad[:20], wanted[:20])
+    assert few[1] - few[0] > 1.5 * (high - low)
+    assert other_samples(good, good, wanted).tolist() == [0, 0]
 
 
 def test_a_run_gives_what_is_recorded():
     chapter = fresh()
     torch.manual_seed(0)
+    sources, wanted = chapter["material"](200, 20)["test"]
     found = chapter["network_run"]("additive", 5e-3, 200, 20, 1, 0)
-    assert {"bleu", "lengths", "losses", "agreement", "another", "order", "beam", "power"} <= set(found)
-    assert len(found["lengths"]) == 3
+    assert {"bleu", "lengths", "losses", "agreement", "another", "mixed", "beam", "tried"} <= set(found)
+    assert len(found["lengths"]) == 3 and tuple(found["tried"]) == chapter["POWERS"]
+    assert found["bleu"] == chapter["bleu"](found["greedy"], wanted) and len(found["beam"]) == len(sources)
+    plain = chapter["network_run"]("start-reversed", 5e-3, 200, 20, 1, 0)
+    assert set(plain) == {"bleu", "lengths", "losses"}
     texts, weight = chapter["statistical"](200, 20)
-    assert set(texts) == {"nearest", "word by word", "channel"} and weight in (0.5, 1.0, 1.5)
-    assert chapter["bleu"](texts["channel"], chapter["material"](200, 20)["test"][1]) > 20
+    ways = {"nearest", "word by word", "channel", "no language model", "no dropping"}
+    assert set(texts) == ways and weight in (0.5, 1.0, 1.5)
+    assert chapter["bleu"](texts["channel"], wanted) > 20
+    assert sum(map(len, texts["no dropping"])) > sum(map(len, texts["channel"]))
+
+
+def test_the_power_of_the_length_is_that_of_the_best_validation_bleu(small):
+    """The search writes the test sentences with the power that is best on other sentences."""
+    chapter, parts, model = small
+    written, tried = chapter["search"](model, parts)
+    best = max(tried, key=tried.get)
+    ends = chapter["beam"](model, chapter["numbered"](parts["test"][0], parts["words"]))
+    wanted = chapter["spelled"](chapter["best_of"](ends, best), parts["characters"])
+    assert written == wanted
+    asked = chapter["numbered"](parts["choose"][0], parts["words"])
+    texts = chapter["spelled"](chapter["best_of"](chapter["beam"](model, asked), 2.0), parts["characters"])
+    assert tried[2.0] == chapter["bleu"](texts, parts["choose"][1])
 
 
 def test_the_rate_of_each_network_is_that_of_its_lowest_validation_loss(monkeypatch):
@@ -374,5 +465,5 @@ def test_the_exercises_run(number, small):
     sources, references = parts["test"]
     after = chapter | {"plain": parts, "model": model, "sources": sources, "references": references}
     after |= {"words": parts["words"], "characters": parts["characters"], "channel": chapter["channel_of"](200)}
-    fewer = {"range(1500)": "range(60)"} if number == 3 else {}
+    fewer = {"range(1800)": "range(360)", "last, 20, ": "last, 1, "} if number == 3 else {}
     exercises.execute("translation_attention", number, after, fewer)
