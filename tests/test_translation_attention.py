@@ -71,7 +71,7 @@ def test_a_sentence_is_translated_alike_whatever_stands_beside_it(sentences):
 
 def test_the_context_is_the_mean_for_equal_weights_and_the_last_state_for_one_vector():
     sentences = filled([[4, 5, 6], [7, 8]])
-    for look in ("uniform", "forwards", "reversed", "both-vector"):
+    for look in ("uniform", "forwards", "reversed"):
         model = made(look)
         notes, keys, mask, state = model.encode(sentences)
         _, feature, weights = model.step(state, torch.tensor([START, START]), notes, keys, mask)
@@ -79,26 +79,6 @@ def test_the_context_is_the_mean_for_equal_weights_and_the_last_state_for_one_ve
         assert torch.allclose(feature[0, 6:12], wanted, atol=1e-6)
         shown = torch.tensor([0.5, 0.5, 0]) if look == "uniform" else torch.tensor([0.0, 1, 0])
         assert torch.allclose(weights[1], shown)
-
-
-def test_one_vector_both_ways_holds_the_last_state_of_each_direction():
-    one, two = made("both-vector"), made("uniform")
-    sentences = filled([[4, 5, 6], [7, 8]])
-    plain, (notes, keys, mask, state) = two.encode(sentences)[0], one.encode(sentences)
-    _, feature, _ = one.step(state, torch.tensor([START, START]), notes, keys, mask)
-    wanted = torch.stack([torch.cat([plain[0, 2, :3], plain[0, 0, 3:]]), torch.cat([plain[1, 1, :3], plain[1, 0, 3:]])])
-    assert torch.allclose(feature[:, 6:12], wanted, atol=1e-6)
-
-
-@pytest.mark.parametrize("look", ["start-forwards", "start-reversed"])
-def test_a_vector_at_the_start_is_the_first_state_and_no_context(look):
-    model, other = made(look), made(look.partition("-")[2])
-    words = torch.tensor([[4, 5, 6]])
-    (notes, keys, mask, state), (_, _, _, wanted) = model.encode(words), other.encode(words)
-    assert torch.equal(state, wanted)
-    _, feature, _ = model.step(state, torch.tensor([START]), notes, keys, mask)
-    assert not feature[0, 6:12].any()
-    assert not torch.equal(state, model.encode(torch.tensor([[6, 5, 4]]))[3])
 
 
 def test_the_reader_without_attention_sees_the_first_word_last_when_reversed():
@@ -425,7 +405,7 @@ def test_a_run_gives_what_is_recorded():
     assert {"bleu", "lengths", "losses", "agreement", "another", "mixed", "beam", "tried"} <= set(found)
     assert len(found["lengths"]) == 3 and tuple(found["tried"]) == chapter["POWERS"]
     assert found["bleu"] == chapter["bleu"](found["greedy"], wanted) and len(found["beam"]) == len(sources)
-    plain = chapter["network_run"]("start-reversed", 5e-3, 200, 20, 1, 0)
+    plain = chapter["network_run"]("reversed", 5e-3, 200, 20, 1, 0)
     assert set(plain) == {"bleu", "lengths", "losses"}
     texts, weight = chapter["statistical"](200, 20)
     ways = {"nearest", "word by word", "channel", "no language model", "no dropping"}
