@@ -167,6 +167,7 @@ def test_a_beam_finds_what_a_search_through_all_texts_finds():
     with torch.no_grad():
         best = max((text for n in range(4) for text in itertools.product(others, repeat=n)), key=score)
         found = CHAPTER["beam"](model, words, width=200)[0]
+    assert all(END not in text[:-1] for _, text in found)  # nothing is written after the end
     top = max(found)
     assert tuple(top[1][:-1]) == best and top[0] == pytest.approx(score(best), abs=1e-4)
     for total, text in found[:5]:
