@@ -417,6 +417,7 @@ def test_trees_become_masks():
 
 def tagger():
     chapter = definitions.of_chapter("transformers_are_gnns")
+    chapter["GRAPHS"] |= {"window of 1": chapter["near"], "partition": chapter["partition"]}
     rng = np.random.default_rng(0)
     words = [rng.choice(["the", "cat", "sat"], 5).tolist() for _ in range(260)]
     tag = {"the": "DET", "cat": "NOUN", "sat": "VERB"}
