@@ -45,7 +45,7 @@ TREES = st.recursive(
 )
 SOME = [
     pair(leaf("the"), pair(leaf("not", 1), leaf("good", 3), 1), 1),
-    pair(pair(leaf("good", 4), leaf("film"), 4), pair(leaf("n't"), pair(leaf("bad", 0), leaf("film"), 1), 2), 3),
+    pair(pair(leaf("good", 3), leaf("film"), 4), pair(leaf("n't"), pair(leaf("bad", 0), leaf("film"), 1), 2), 3),
     leaf("bad", 0),
     pair(leaf("also"), leaf("good", 3), 3),
 ]
