@@ -129,6 +129,8 @@ def test_the_bag_is_the_mean_of_the_words(trees):
     numbers = [[TABLE.get(word, 0) for word in node.words] for node in nodes]
     wanted = torch.stack([model.word.weight[n].mean(0) for n in numbers])
     torch.testing.assert_close(CHAPTER["means"](model, batch), wanted, atol=1e-5, rtol=1e-4)
+    total = wanted * batch.length[:, None]
+    torch.testing.assert_close(CHAPTER["sums"](model, batch), total, atol=1e-5, rtol=1e-4)
     deep = model.combine(torch.cat([wanted, wanted], 1))
     torch.testing.assert_close(CHAPTER["deep_means"](model, batch), deep, atol=1e-5, rtol=1e-4)
 
@@ -282,7 +284,7 @@ def test_rates_and_decays_are_chosen_by_trials(monkeypatch):
     assert chapter["chosen"]("RNN", (0.3,), (0.01,), 2) == (0.3, 0.01)
 
 
-@pytest.mark.parametrize("kind", ["RNN", "RNTN", "bag", "deep bag", "sparse", "chain", "balanced"])
+@pytest.mark.parametrize("kind", ["RNN", "RNTN", "bag", "deep bag", "sum", "sparse", "chain", "balanced"])
 def test_runs_give_what_is_recorded(kind):
     chapter = with_globals(fresh([*SOME, pair(leaf("not", 1), leaf("bad", 1), 2)]))
     found = chapter["run"](kind, 1e-2, 0.01, 1, 0)
