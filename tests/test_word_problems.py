@@ -269,6 +269,8 @@ def test_the_nearest_problem_has_as_many_numbers():
     asked = [problem("a cat sat on number0 mats and number1", "- number0 number1")]
     given, alike = CHAPTER["nearest"](known, asked, 1)
     assert given == [("+", "number0", "number1")] and 0 < alike[0] < 1
+    fewer = [problem("dogs ran number0 to the cat", "number0", (2.0,))]  # nearest to one of two numbers
+    assert CHAPTER["nearest"](known, fewer, 1)[0] == [("number0",)]
     given, alike = CHAPTER["nearest"](known, known, 3)
     assert given == [p.equation for p in known]
     np.testing.assert_allclose(alike, 1)
