@@ -376,15 +376,15 @@ def test_views_take_away_or_turn_what_they_say(small):
 def test_the_rate_is_chosen_on_validation_problems(monkeypatch):
     chapter, seen = fresh(), []
 
-    def each(function, seeds, kind, rate, epochs):
+    def each(function, seeds, kind, rate, epochs, label=""):
         seen.append((function.__name__, tuple(seeds)))
-        return [1 - abs(rate - (0.2 if kind == "one vector" else 0.1))]
+        return [1 - abs(rate - (0.2 if kind == "one vector" else 0.1)), 0.5]
 
     monkeypatch.setattr(chapter["seeds"], "each", each)
     assert (
         chapter["best_rate"]("one vector", (0.1, 0.2), 1) == 0.2 and chapter["best_rate"]("body", (0.1, 0.2), 1) == 0.1
     )
-    assert set(seen) == {("trial", (1000,))} and chapter["best_rate"]("one vector", (0.3,), 1) == 0.3
+    assert set(seen) == {("trial", (1000, 1001))} and chapter["best_rate"]("one vector", (0.3,), 1) == 0.3
 
 
 def test_trials_learn_from_three_folds_and_are_judged_on_another():
