@@ -186,6 +186,7 @@ def test_words_are_shuffled():
 
 def test_neutral_nodes_count_for_five_classes_only():
     found = torch.eye(5)[[4, 3, 2, 2, 1]] * 0.6 + torch.tensor([0.1, 0.05, 0.0, 0.0, 0.0])
+    found[2, 3] = 0.5  # a neutral node that leans upwards
     labels, roots = torch.tensor([3, 3, 2, 0, 0]), torch.tensor([1, 4])
     scores = CHAPTER["scores"](found, labels, roots)
     assert scores["all"] == pytest.approx(40) and scores["root"] == pytest.approx(50)
@@ -251,6 +252,9 @@ def test_naive_bayes_chooses_on_validation():
     with_globals(chapter | {"bank": bank, "training": bank.training})
     found = chapter["bayes"](1, smoothings=(0.1,))
     assert found["root"] == 0 and found["all"] == pytest.approx(200 / 3)
+    given = iter((50.0, 90.0, 60.0, 10.0))  # validation and test, of all phrases and of sentences
+    chapter["bayes"].__globals__.update(scores=lambda *_: {"root": next(given)})
+    assert chapter["bayes"](1, smoothings=(0.1,)) == {"root": 10.0}
 
 
 # --- runs ---
