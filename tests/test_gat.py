@@ -390,6 +390,48 @@ def test_a_matrix_of_its_own_tells_a_node_from_its_neighbours():
         assert logits.shape == (2, 3) and torch.allclose(*logits, atol=1e-6) != own
 
 
+def test_one_number_weighs_the_node_itself():
+    """exp(s) against one for each neighbour; zero gives equal weights."""
+    edges = GAT["neighbourhoods"](np.array([[0, 1], [1, 2], [1, 3]]), 4)
+    layer = GAT["OwnWeight"](4, 3, 2)
+    layer.loop.data = torch.tensor([0.0, math.log(5)])
+    alpha, loop = layer.attention(torch.randn(4, 2, 3), edges), edges[0] == edges[1]
+    degree = edges[1].bincount()[edges[1]].float()
+    torch.testing.assert_close(alpha[:, 0], 1 / degree)
+    torch.testing.assert_close(alpha[:, 1], torch.where(loop, 5.0, 1.0) / (degree + 4))
+
+
+def test_weights_over_equal_ones_by_who_is_heard():
+    edges, x = GAT["neighbourhoods"](np.array([[0, 1], [1, 2]]), 3), torch.tensor([[1.0, 0], [0, 1], [0, 0]])
+    model = GAT["ProteinGAT"](2, 3, kind=GAT["OwnWeight"]).eval()
+    for layer in model.layers:
+        layer.loop.data.fill_(math.log(3))
+    found = GAT["weights_over_equal"](model, edges, x)
+    itself = (2 * 3 / 4 * 2 + 3 / 5 * 3) / 3  # two nodes of degree 2 with the loop, one of 3
+    known, blanked = (1 / 4 * 2 * 2 + 1 / 5 * 3) / 3, 1 / 5 * 3
+    for row in found:
+        assert row == pytest.approx([itself, known, blanked])
+
+
+def test_another_network_for_the_same_proteins():
+    chapter = definitions.of_chapter("gat")
+    chapter["protein_network"].__globals__.update(enzymes=rings(), settings={"protein_epochs": 1})
+    drawn = []
+    for again in (False, True, True):
+        torch.manual_seed(3)
+        model, parts, _ = chapter["protein_network"]("own weight", 0.01, 0.42, 3, again)
+        drawn.append((model.layers[0].weight, parts[2][0][1]))
+    assert torch.equal(drawn[0][1], drawn[1][1]) and not torch.equal(drawn[0][0], drawn[1][0])
+    assert torch.equal(drawn[1][0], drawn[2][0])
+
+
+def test_equal_weights_hear_all_keys_alike():
+    example = GAT["dictionaries"](5)[:2]
+    weights = GAT["Lookup"](constant=True).weights(*example)
+    torch.testing.assert_close(weights, torch.full((5, 8, 8), 1 / 8))
+    assert GAT["Lookup"](constant=True, after=True)(*example).shape == (5, 8, 8)
+
+
 def test_pubmed_is_trained_with_its_own_settings(monkeypatch):
     seen, train = [], GAT["train"]
     graphs = {"pubmed": citation.block_model("pubmed")}

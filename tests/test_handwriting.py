@@ -131,6 +131,50 @@ def test_shuffled_drawings_keep_their_moves():
     assert any(not np.array_equal(a, b) for a, b in zip(DATA.test, CHAPTER["shuffled"](DATA.test), strict=True))
 
 
+def test_both_rivals_of_the_control_see_shuffled_moves(monkeypatch):
+    seen = []
+    monkeypatch.setitem(CHAPTER, "train", lambda _, learned, checked, *more: seen.append((learned, checked)) or [0.0])
+    monkeypatch.setitem(CHAPTER, "nats", lambda model, drawings: seen.append((drawings,)) or np.zeros(3))
+    CHAPTER.update(training=DATA.train[:30], validation=DATA.validation, test=DATA.test)
+    for kind in CHAPTER["MODELS"]:
+        seen.clear()
+        torch.manual_seed(1)
+        CHAPTER["learn"](kind, 1, 0.01, 1, 0)
+        (learned, checked), (tested,) = seen
+        for part, handed in ((CHAPTER["training"], learned), (DATA.validation, checked), (DATA.test, tested)):
+            same = all(np.array_equal(a, b) for a, b in zip(part, handed, strict=True))
+            assert same != kind.endswith("shuffled moves"), kind
+
+
+def test_twins_and_their_twins_are_in_one_group_and_in_one_part():
+    few = list(DATA.train[:40])
+    larger = [drawing * (3, 3, 1) for drawing in few[:5]]
+    groups = CHAPTER["groups_of"]([*few, *larger])
+    assert (groups[40:] == groups[:5]).all() and len(set(groups)) > 10
+    ways = CHAPTER["pictures_of"]([*few, *larger])
+    near = ways @ ways.T > 1 - CHAPTER["TWINS"]
+    assert all(groups[i] == groups[j] for i, j in zip(*near.nonzero(), strict=True))
+    everything = [*DATA.train, *DATA.validation, *DATA.test]
+    parts = CHAPTER["split_apart"](everything, np.arange(len(everything)))
+    assert [len(part) for part in parts] == [558, 31, 31]
+    assert sorted(map(id, sum(parts, []))) == sorted(map(id, everything))
+    parts = CHAPTER["split_apart"]([*few, *larger], groups)
+    album = CHAPTER["pictures_of"](parts[0])
+    for part in parts[1:]:
+        assert not part or (CHAPTER["pictures_of"](part) @ album.T).max() <= 1 - CHAPTER["TWINS"] + 1e-6
+
+
+def test_the_rate_is_chosen_on_validation_drawings(monkeypatch):
+    class Each:
+        @staticmethod
+        def each(function, numbers, kind, components, rate, epochs):
+            return [{"history": [abs(rate - 0.04), 1.0], "test": np.array([rate, 0, 0])}]
+
+    monkeypatch.setitem(CHAPTER, "seeds", Each)
+    CHAPTER["settings"] = {"rates": (0.01, 0.04, 0.08), "tuning_epochs": 2}
+    assert CHAPTER["rate_for"]("LSTM", 20) == 0.04
+
+
 def test_drawings_follow_the_outputs():
     """With one component far narrower than its distance from zero, samples sit on its mean; bias narrows them."""
     model = CHAPTER["Scribe"](2, width=4)

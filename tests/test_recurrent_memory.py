@@ -99,10 +99,23 @@ def test_a_perfect_rule_is_seen_at_the_third_bits_only():
             return 100 * ((x != before).float() - 0.5)
 
     chapter = chapter_with(settings={"xor_passes": 0}, Predictor=Rule, train=lambda *_, **__: None)
-    error, followed = chapter["xor_run"](True, True, 0)
+    _, error, followed = chapter["xor_run"](True, True, 0.05, 0)
     assert followed == 100
     assert np.allclose(error[2::3], 0, atol=1e-6) and min(np.delete(error, [2, 5, 8, 11])) > 0.6
-    assert chapter["gap"]((error, followed)) > 0.6
+    assert chapter["gap"]((0.0, error, followed)) > 0.6
+
+
+def test_the_rate_is_that_of_the_least_validation_error_of_the_tuning_seeds():
+    met = []
+
+    def run(how, rate, seed):
+        met.append(seed)
+        return abs(rate - 0.02) if seed >= 1000 else -rate, how
+
+    run.__qualname__ = "run"  # results are kept under a name
+    rate, runs = chapter_with(settings={"tuning_networks": 2})["at_best_rate"](run, (0.01, 0.02, 0.05), 3, "copied")
+    assert rate == 0.02 and runs == [(-0.02, "copied")] * 3
+    assert met == [1000, 1001] * 3 + [0, 1, 2]
 
 
 def test_consonants_carry_their_vowels_and_differ_in_two_features():
@@ -132,11 +145,20 @@ def test_sentences_are_words_and_their_beginnings():
 
 def test_tables_count_what_follows():
     pairs = CHAPTER["table_surprise"]("abababac", "abaz", 2)
-    counts = {"b": 3, "c": 1}
-    assert pairs[0] == pytest.approx(-np.log2((counts["b"] + 0.5) / (4 + 13)))
-    assert pairs[2] == pytest.approx(-np.log2(0.5 / (4 + 13)))
-    alone = CHAPTER["table_surprise"]("aab", "ab", 1)
-    assert alone.tolist() == pytest.approx([-np.log2(1.5 / 16)])
+    counts, after_a = {"b": 3, "c": 1, "z": 0}, 4
+    alone = {letter: (count + 13 / 26) / (8 + 13) for letter, count in counts.items()}
+    for place, letter in ((0, "b"), (2, "z")):
+        assert pairs[place] == pytest.approx(-np.log2((counts[letter] + 13 * alone[letter]) / (after_a + 13)))
+    single = CHAPTER["table_surprise"]("aab", "ab", 1, weight=4)
+    assert single.tolist() == pytest.approx([-np.log2((1 + 4 / 26) / (3 + 4))])
+
+
+@given(st.integers(1, 4), st.sampled_from([0.5, 4, 30]))
+@settings(max_examples=12, deadline=None)
+def test_the_shares_of_a_table_sum_to_one(order, weight):
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    shares = [2 ** -CHAPTER["table_surprise"]("abcabdabce" * 3, "bca" + z, order, weight)[-1] for z in letters]
+    assert sum(shares) == pytest.approx(1)
 
 
 def test_letters_of_reviews_keep_their_word_starts():
@@ -209,20 +231,36 @@ def test_one_mark_stands_in_each_half(steps):
     torch.testing.assert_close((x[..., 0] * marks).sum(1), y)
 
 
-def test_the_rate_is_chosen_by_the_tuning_networks_alone():
-    inf = np.inf
-    needed = np.array([[900, 800, 1], [300, inf, 1], [500, 600, inf]])
-    assert CHAPTER["fastest_rate"](needed, 2) == 2
-    assert CHAPTER["fastest_rate"](needed, 1) == 1
+def test_the_fastest_rate_is_that_of_the_slowest_network_and_by_error_where_none_learned():
+    inf, errors = np.inf, np.array([[0.1, 0.3], [0.1, 0.1], [0.2, 0.3]])
+    assert CHAPTER["fastest_rate"](np.array([[900, 800], [300, inf], [500, 600]]), errors) == 2
+    assert CHAPTER["fastest_rate"](np.array([[900, inf], [300, inf], [inf, inf]]), errors) == 1
+    assert CHAPTER["fastest_rate"](np.full((3, 2), inf), errors) == 1
 
 
-def test_training_stops_when_the_chosen_rate_has_learned_and_rates_share_their_beginning():
+def test_training_stops_when_a_rate_has_learned_and_rates_share_their_beginning():
     torch.manual_seed(0)
-    needed = CHAPTER["adding_run"]("GRU", 4, (1e-6, 0.02), 1, 2, 600, 0)
-    assert needed.shape == (2, 3)
+    needed, errors = CHAPTER["adding_run"]("GRU", 4, (1e-6, 0.02), 2, 600, 0)
+    assert needed.shape == errors.shape == (2, 2)
     assert np.isinf(needed[0]).all() and np.isfinite(needed[1]).all()
+    assert errors[0].min() > 1 / 60
     values = torch.arange(6.0).view(3, 2)
     assert torch.equal(CHAPTER["at_every_rate"](2, (1, 2), values), torch.tensor([[0.0, 1], [2, 3], [0, 1], [2, 3]]))
+
+
+def test_reported_networks_train_at_the_rate_of_the_tuning_ones():
+    met = []
+
+    def run(kind, length, rates, networks, most, seed):
+        met.append((rates, networks, seed))
+        needed = np.array([[50.0 if rate == 0.01 else np.inf] * networks for rate in rates])
+        return np.stack([needed, needed])
+
+    run.__qualname__ = "run"
+    how = {"adding_rates": (0.003, 0.01, 0.03), "tuning_networks": 2, "adding_steps": 100}
+    needed, rate = chapter_with(settings=how, adding_run=run)["steps_needed"]("GRU", 4, 5)
+    assert rate == 0.01 and needed.tolist() == [50] * 5
+    assert met == [((0.003, 0.01, 0.03), 2, 1000), ((0.01,), 5, 0)]
 
 
 def test_plain_descent_from_a_large_U_leaves_the_numbers_unless_it_is_clipped():
@@ -251,7 +289,7 @@ def toy_reviews():
 
 def test_reviews_are_read_without_the_test_part():
     met = []
-    chapter = chapter_with(settings={"reviews": None, "review_epochs": 2}, reviews=toy_reviews())
+    chapter = chapter_with(settings={"reviews": None, "review_epochs": 2, "review_patience": 2}, reviews=toy_reviews())
     batches = chapter["batches"]
 
     def noting(part, size, training):
@@ -262,6 +300,14 @@ def test_reviews_are_read_without_the_test_part():
     assert all(0 <= right <= 100 for right in chapter["review_run"](True, False, 0.01, 0))
     assert [number for number, training in met if training] == [14, 14]
     assert {number for number, training in met if not training} == {8}
+
+
+def test_reading_stops_without_a_better_validation_score_and_reports_the_best():
+    scores = iter([60, 10, 70, 20, 65, 66, 90, 30])  # validation, and test where it was the best
+    how = {"reviews": None, "review_epochs": 9, "review_patience": 2}
+    chapter = chapter_with(settings=how, reviews=toy_reviews(), accuracy=lambda *_: next(scores))
+    assert chapter["review_run"](False, False, 0.01, 0) == (70, 20)
+    assert list(scores) == [90, 30]
 
 
 def test_shuffled_reviews_keep_their_words():

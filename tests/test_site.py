@@ -573,6 +573,14 @@ def test_only_pages_with_sortable_tables_load_their_scripts(pages):
     assert {"scoreboard.html", "running.html"} <= loading and not loading & {"index.html", "chapters/gcn.html"}
 
 
+def test_style_sheets_of_cells_and_cards_are_where_cells_and_cards_are(soups):
+    for name, soup in soups.items():
+        linked = " ".join(link["href"] for link in soup.select("link[rel=stylesheet]"))
+        body = soup.select_one("main")
+        for sheet, classes in (("mystnb", "[class*=cell]"), ("sphinx-design", "[class^=sd-], [class*=' sd-']")):
+            assert (sheet in linked) == bool(body.select(classes)), (name, sheet)
+
+
 def test_a_visit_loads_what_the_page_needs(site, address, visits):
     """Explorable figures apart, whose scripts are loaded when the figure comes near the window."""
     for name, visit in visits.items():

@@ -167,6 +167,22 @@ def test_a_bias_belongs_to_a_head_and_a_distance(n):
     assert not torch.equal(scattered.biases(32), layer.biases(32))
 
 
+def test_a_graph_that_is_told_a_tree_stays_complete_but_for_padding():
+    torch.manual_seed(0)
+    layer, plain = made("Told"), made("Distances")
+    plain.load_state_dict({name: value for name, value in layer.state_dict().items() if name != "joined"})
+    tree = CHAPTER["tree_mask"](np.array([1, -1, 1, 2]))[:6, :6]  # two places are padding
+    v = torch.randn(1, 2, 6, 4).double()
+    found = layer.aggregate(tree[None, None], v, v, v)
+    scores = plain.scores(v, v)[0]
+    for head in range(2):
+        for i in range(6):
+            heard = [j for j in range(6) if j < 4 or j == i]
+            score = [scores[head, i, j] + layer.joined[head, 0, 0] * (bool(tree[i, j]) and i != j) for j in heard]
+            expected = torch.stack(score).softmax(0) @ v[0, head, heard]
+            torch.testing.assert_close(found[0, head, i], expected)
+
+
 def test_dictionaries_hold_their_answers():
     words, answers = CHAPTER["dictionaries"](50)
     words, answers = words.view(50, 16, 2), answers.view(50, 16)
@@ -193,6 +209,48 @@ def measured(row, option, seed):
 def test_an_option_is_chosen_by_one_network_of_a_seed_of_its_own(by, wanted):
     assert CHAPTER["tuned"](measured, (0.1, 0.2, 0.4), "row", by=by) == wanted
     assert CHAPTER["tuned"](None, (0.3,), "row") == 0.3
+
+
+def by_several(row, option, seed):
+    """The first network likes 0.1, all together like 0.2."""
+    assert row == "row" and seed in (1000, 1001, 1002)
+    return ({0.1: 9.0, 0.2: 8.0}[option] if seed == 1000 else {0.1: 1.0, 0.2: 8.0}[option],)
+
+
+def test_an_option_is_chosen_by_the_mean_of_several_networks():
+    assert CHAPTER["tuned"](by_several, (0.1, 0.2), "row") == 0.1
+    assert CHAPTER["tuned"](by_several, (0.1, 0.2), "row", networks=3) == 0.2
+
+
+def test_what_a_question_hears():
+    """A network that scores keys by hand: questions hear their own key alone, or all but that."""
+    chapter = definitions.of_chapter("transformers_are_gnns")
+    for sign, favourites in ((1, 8.0), (-1, None)):
+
+        def by_hand(kind, heads, inner, rate, seed, steps, sign=sign):
+            torch.manual_seed(seed)
+            model = CHAPTER["Words"](17, 8, CHAPTER["Matrix"], 1, None)
+            attention, (embed, answer) = model.layers[0].attention, (model.embed, model.answer)
+            for part in (attention.query, attention.key, attention.value, attention.output, answer):
+                part.weight.data.zero_(), part.bias.data.zero_()
+            embed.weight.data = torch.eye(17, 32)
+            for key in range(8):
+                attention.query.weight.data[key, key] = sign * 2000.0
+                attention.key.weight.data[key, key] = 1.0
+                attention.value.weight.data[key, 8 + key] = 1.0
+            attention.key.weight.data[8, 16] = -1.0  # questions are not heard
+            attention.query.bias.data[8] = 4000.0
+            attention.output.weight.data = torch.eye(32)
+            answer.weight.data = sign * torch.eye(8, 32)
+            return model, CHAPTER["complete"](16), steps
+
+        chapter["hears"].__globals__.update(network=by_hand, settings={"longer_steps": 1})
+        right, alone, of_a_head, together, own, another = chapter["hears"](None, 1, None, 0.1, 0)
+        assert right == 100 and of_a_head == together
+        if sign > 0:
+            assert alone == 100 and of_a_head == favourites and own == pytest.approx(100) and another < 1e-6
+        else:
+            assert alone < 40 and own < 1e-6 and another == pytest.approx(100 / 7)
 
 
 def test_fewer_steps_come_before_more_right_answers():
@@ -359,6 +417,7 @@ def test_trees_become_masks():
 
 def tagger():
     chapter = definitions.of_chapter("transformers_are_gnns")
+    chapter["GRAPHS"] |= {"window of 1": chapter["near"], "partition": chapter["partition"]}
     rng = np.random.default_rng(0)
     words = [rng.choice(["the", "cat", "sat"], 5).tolist() for _ in range(260)]
     tag = {"the": "DET", "cat": "NOUN", "sat": "VERB"}

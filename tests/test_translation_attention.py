@@ -167,6 +167,7 @@ def test_a_beam_finds_what_a_search_through_all_texts_finds():
     with torch.no_grad():
         best = max((text for n in range(4) for text in itertools.product(others, repeat=n)), key=score)
         found = CHAPTER["beam"](model, words, width=200)[0]
+    assert all(END not in text[:-1] for _, text in found)  # nothing is written after the end
     top = max(found)
     assert tuple(top[1][:-1]) == best and top[0] == pytest.approx(score(best), abs=1e-4)
     for total, text in found[:5]:
@@ -254,6 +255,22 @@ def test_the_channel_scores_english_given_chinese():
     assert channel.back["茶"]["tea"] != pytest.approx(channel.direct["tea"]["茶"], rel=0.05)
 
 
+def test_without_the_right_to_drop_every_known_word_is_translated():
+    channel = channel_of([*PAIRS * 5, (("the", "tea"), ("茶",)), (("the", "water"), ("水",))])
+    assert channel.translate(("drink", "the", "tea")) == "喝茶"
+    assert len(channel.translate(("drink", "the", "tea"), dropping=False)) == 3
+    assert dict(channel.options("the")).keys() >= {""}  # the options are whole afterwards
+
+
+def test_the_weight_of_the_language_model_decides_between_words():
+    """Two words explain the English one; what the language model likes wins only if it counts."""
+    pairs = [(("tea",), ("茶",))] * 9 + [(("tea",), ("喝",)), (("drink",), ("喝",))] + [(("brew",), ("茶",))] * 9
+    channel = channel_of(pairs)
+    plain = max(channel.options("tea"), key=lambda option: option[1])[0]
+    assert plain == "喝" or channel.translate(("tea",), 0.0) == plain
+    assert channel.translate(("tea",), 0.0) != channel.translate(("tea",), 5.0) == "茶"
+
+
 def test_the_search_of_the_channel_is_a_search():
     """With a wide beam it finds the best of all texts that it can build."""
     channel = channel_of(PAIRS * 3, width=1000)
@@ -339,21 +356,76 @@ def test_bleu_by_length_sorts_sentences_by_their_source():
     assert short == pytest.approx(100) and long == pytest.approx(100) and middle < 10
 
 
-def test_shuffled_keeps_the_words():
+def test_shuffled_keeps_the_words_and_gives_each_sentence_its_own_order():
+    shuffled = CHAPTER["shuffled"]
     source = tuple("abcdefgh")
-    mixed = CHAPTER["shuffled"](source, 0)
+    mixed = shuffled(source, 0)
     assert sorted(mixed) == sorted(source) and tuple(mixed) != source
+    assert mixed == shuffled(source, 0) != shuffled(source, 1)
+    orders = {tuple(shuffled((a, "x", "y"), 0).index(w) for w in (a, "x", "y")) for a in "abcdefgh"}
+    assert len(orders) > 2
+
+
+TEXTS = st.text("我你他猫狗", min_size=4, max_size=9)
+
+
+@given(st.lists(st.tuples(TEXTS, st.lists(TEXTS, min_size=1, max_size=3)), min_size=4, max_size=8))
+@settings(max_examples=30, deadline=None)
+def test_bleu_from_counts_is_that_of_sacrebleu(pairs):
+    written, wanted = [["我你他猫狗", *(t for t, _ in pairs)], [["我你他猫狗"], *(r for _, r in pairs)]]
+    found = CHAPTER["scored"](CHAPTER["counted"](written, wanted).sum(0))
+    assert found["BLEU"] == pytest.approx(CHAPTER["bleu"](written, wanted), abs=1e-6)
+    assert found["without penalty"] >= found["BLEU"] - 1e-9
+
+
+def test_what_bleu_counts_by_hand():
+    rows = CHAPTER["counted"](["汤姆喜欢狗", "我们"], [["汤姆喜欢猫"], ["我们走吧", "我们走"]])
+    assert rows.tolist() == [[5, 5, 4, 5, 3, 4, 2, 3, 1, 2], [2, 3, 2, 2, 1, 1, 0, 0, 0, 0]]
+    found = CHAPTER["scored"](rows.sum(0))
+    assert found["length"] == pytest.approx(7 / 8) and found["right"] == pytest.approx(100 * 6 / 7)
+    assert found["BLEU"] == pytest.approx(found["without penalty"] * math.exp(1 - 8 / 7))
+
+
+def test_other_samples_hold_the_difference_and_are_wider_for_fewer_sentences():
+    wanted = [["汤姆喜欢猫"], ["我们走吧朋友"], ["今天天气很好"], ["你是学生吗"]] * 40
+    good = [texts[0] for texts in wanted]
+    bad = [text if n % 3 else text[:-2] + "不是" for n, text in enumerate(good)]
+    other_samples, bleu = CHAPTER["other_samples"], CHAPTER["bleu"]
+    low, high = other_samples(good, bad, wanted)
+    assert 0 < low < bleu(good, wanted) - bleu(bad, wanted) < high
+    few = other_samples(good[:20], bad[:20], wanted[:20])
+    assert few[1] - few[0] > 1.5 * (high - low)
+    assert other_samples(good, good, wanted).tolist() == [0, 0]
 
 
 def test_a_run_gives_what_is_recorded():
     chapter = fresh()
     torch.manual_seed(0)
+    sources, wanted = chapter["material"](200, 20)["test"]
     found = chapter["network_run"]("additive", 5e-3, 200, 20, 1, 0)
-    assert {"bleu", "lengths", "losses", "agreement", "another", "order", "beam", "power"} <= set(found)
-    assert len(found["lengths"]) == 3
+    assert {"bleu", "lengths", "losses", "agreement", "another", "mixed", "beam", "tried"} <= set(found)
+    assert len(found["lengths"]) == 3 and tuple(found["tried"]) == chapter["POWERS"]
+    assert found["bleu"] == chapter["bleu"](found["greedy"], wanted) and len(found["beam"]) == len(sources)
+    plain = chapter["network_run"]("reversed", 5e-3, 200, 20, 1, 0)
+    assert set(plain) == {"bleu", "lengths", "losses"}
     texts, weight = chapter["statistical"](200, 20)
-    assert set(texts) == {"nearest", "word by word", "channel"} and weight in (0.5, 1.0, 1.5)
-    assert chapter["bleu"](texts["channel"], chapter["material"](200, 20)["test"][1]) > 20
+    ways = {"nearest", "word by word", "channel", "no language model", "no dropping"}
+    assert set(texts) == ways and weight in (0.5, 1.0, 1.5)
+    assert chapter["bleu"](texts["channel"], wanted) > 20
+    assert sum(map(len, texts["no dropping"])) > sum(map(len, texts["channel"]))
+
+
+def test_the_power_of_the_length_is_that_of_the_best_validation_bleu(small):
+    """The search writes the test sentences with the power that is best on other sentences."""
+    chapter, parts, model = small
+    written, tried = chapter["search"](model, parts)
+    best = max(tried, key=tried.get)
+    ends = chapter["beam"](model, chapter["numbered"](parts["test"][0], parts["words"]))
+    wanted = chapter["spelled"](chapter["best_of"](ends, best), parts["characters"])
+    assert written == wanted
+    asked = chapter["numbered"](parts["choose"][0], parts["words"])
+    texts = chapter["spelled"](chapter["best_of"](chapter["beam"](model, asked), 2.0), parts["characters"])
+    assert tried[2.0] == chapter["bleu"](texts, parts["choose"][1])
 
 
 def test_the_rate_of_each_network_is_that_of_its_lowest_validation_loss(monkeypatch):
@@ -374,5 +446,5 @@ def test_the_exercises_run(number, small):
     sources, references = parts["test"]
     after = chapter | {"plain": parts, "model": model, "sources": sources, "references": references}
     after |= {"words": parts["words"], "characters": parts["characters"], "channel": chapter["channel_of"](200)}
-    fewer = {"range(1500)": "range(60)"} if number == 3 else {}
+    fewer = {"range(1800)": "range(360)", "last, 20, ": "last, 1, "} if number == 3 else {}
     exercises.execute("translation_attention", number, after, fewer)

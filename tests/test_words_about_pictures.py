@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -281,7 +283,7 @@ def test_errors_that_follow_the_prior_are_counted():
 
 def test_the_rate_is_chosen_on_validation_data_of_another_seed(monkeypatch):
     chapter = fresh()
-    seen = []
+    chapter["chapter"], seen = SimpleNamespace(recorded_curve=lambda name: None), []
 
     def trial(function, seeds, kind, rate, boards, epochs):
         seen.append((function.__name__, tuple(seeds), kind))
@@ -300,9 +302,88 @@ def test_runs_of_all_methods_give_what_is_recorded():
     found = chapter["answer_run"](rates, 60, 1, 0)
     assert all(found[way].shape == (12, 3) for way in chapter["WAYS"])
     assert not found["blind, pairs"].all(1).any()
-    found = chapter["caption_run"](rates, 60, 1, 0)
-    assert found["nearest, unseen"] == 0
+    found = chapter["balance_run"](3e-3, 60, 1, 0)
+    assert set(found) == {(way, where) for way in ("people", "pairs") for where in ("test", "pairs")}
+    found = chapter["caption_run"](rates, (1, 2), 60, 1, 0)
+    assert found["nearest, unseen"] == found["eye, unseen"] == 0
+    assert found["beam, chosen"] in (1, 2) and found["eye, chosen"] in (False, True)
+    assert {f"{way}, test as unseen" for way in ("once", "always", "pipeline")} <= set(found)
     assert {f"{way}, {name}" for way in ("once", "always", "never") for name in ("test", "unseen")} <= set(found)
+
+
+@given(SEEDS)
+@settings(max_examples=10, deadline=None)
+def test_a_beam_of_one_is_greedy_and_a_wider_one_finds_no_less_likely_text(seed):
+    torch.manual_seed(seed)
+    model, pictures = CHAPTER["Captioner"](5, width=8).eval(), torch.rand(3, 1, 28, 28)
+    assert torch.equal(CHAPTER["write_beam"](model, pictures, 1), CHAPTER["write"](model, pictures))
+
+    def chance(text, n):
+        """The log probability of a text up to its end."""
+        told = model(pictures[n : n + 1], text[None, :-1]).log_softmax(-1)[0]
+        told = told.gather(1, text[1:, None])[:, 0]
+        return told[: int((text[1:] == 0).float().argmax()) + 1 if (text[1:] == 0).any() else None].sum().item()
+
+    with torch.no_grad():  # 5 words and 3 steps: a beam of 25 keeps all that is not finished
+        best = CHAPTER["write_beam"](model, pictures, 5, steps=2)
+        for n in range(3):
+            texts = [torch.tensor([1, a, b if a else 0]) for a in range(5) for b in range(5)]
+            assert chance(best[n], n) == pytest.approx(max(chance(text, n) for text in texts), abs=1e-5)
+
+
+def test_the_nearest_by_its_eye_is_the_board_itself():
+    torch.manual_seed(0)
+    model, pictures = CHAPTER["Captioner"](9), torch.rand(6, 1, 28, 28)
+    for cosine in (False, True):
+        assert CHAPTER["nearest_by_eye"](model, pictures, pictures[[4, 1]], cosine) == [4, 1]
+
+
+def test_equal_counts_weigh_the_boards():
+    good, counts = np.array([True, True, False, False]), np.array([2, 2, 2, 3])
+    assert CHAPTER["at_equal_counts"](good, counts, np.array([2, 3, 3, 3])) == pytest.approx(100 * (2 / 3) / 4)
+    assert CHAPTER["at_equal_counts"](good, counts, counts) == pytest.approx(50)
+
+
+def test_training_on_pairs_and_as_people_ask_have_one_question_a_board(small):
+    chapter, data = small
+    tensors, table, names = chapter["answering"](data)
+    pictures, asked, wanted = chapter["as_people_ask"](tensors["learn"])
+    assert asked.shape == (120, 1, 10) and wanted.shape == (120, 1) and pictures.shape[0] == 120
+    assert torch.equal(pictures[:60], pictures[60:]) and torch.equal(asked[60:, 0], tensors["learn"][1][:, 1])
+    pictures, asked, wanted = chapter["in_pairs"](tensors["learn"], data["learn"], table, names)
+    half = len(pictures) // 2
+    assert torch.equal(asked[:half], asked[half:]) and not (wanted[:half] == wanted[half:]).any()
+
+
+def test_the_second_question_of_a_dialogue_is_about_the_first_answer():
+    turns = CHAPTER["turns_of"]
+    assert turns([3, 4, 8, -1]) == [
+        ("what is left of the four ?", "three", "and below it ?", "eight"),
+        ("what is above the eight ?", "three", "and beside it ?", "four"),
+    ]
+    assert ("what is left of the seven ?", "eight", "and above it ?", "three") in turns([3, 4, 8, 7])
+    assert turns([3, -1, -1, 5]) == []
+    assert turns([3, 4, -1, 8]) == [("what is above the eight ?", "four", "and beside it ?", "three")]
+
+
+def test_networks_of_a_dialogue_read_what_they_are_called_after():
+    ways, turn = CHAPTER["TURNS"], ("what is above the two ?", "five", "and beside it ?")
+    assert ways["both turns"](*turn) == "what is above the two ? five and beside it ?"
+    assert "five" not in ways["no answer between"](*turn) and ways["second question alone"](*turn) == turn[2]
+    found = fresh()["dialogue_run"](3e-3, 60, 1, 0)
+    assert set(found) == {*ways, "another turn"} and all(0 <= share <= 100 for share in found.values())
+
+
+def test_without_rates_to_choose_from_those_of_the_recorded_run_serve():
+    chapter = fresh()
+
+    class Recorded:
+        @staticmethod
+        def recorded_curve(name):
+            return {"once": [0.01]} if name == "rates" else None
+
+    chapter["chapter"] = Recorded
+    assert chapter["best_rates"](("once", "sees"), (), 10, 1) == {"once": 0.01, "sees": 0.003}
 
 
 @pytest.mark.parametrize("number", range(4))

@@ -14,6 +14,7 @@ from utils import ROOT
 from utils.site import front
 
 LONGEST = 200  # characters of a description
+SHEETS = {"mystnb": "cell", "sphinx-design": "sd-", "sphinx-thebe": "thebe"}  # and how the classes begin that need one
 
 
 def description(doctree: nodes.document) -> str:
@@ -57,8 +58,13 @@ def last_change(source: Path) -> str | None:
     return done.stdout.strip() or None
 
 
+def name_of(file: object) -> str:
+    """The name of a script or style sheet in the context of a page, where it may stand as text or as an object."""
+    return str(getattr(file, "filename", file))
+
+
 def fill(app: Sphinx, pagename: str, templatename: str, context: dict, doctree: nodes.document | None) -> None:
-    """Add the meta elements and the last change; leave MathJax out where there is no formula."""
+    """Add the meta elements and the last change; leave out MathJax where there is no formula, and idle style sheets."""
     if doctree is not None:
         context["last_updated"] = last_change(Path(app.env.doc2path(pagename)))
         title = re.sub(r"<[^>]+>", "", str(context.get("title", "")))
@@ -66,7 +72,12 @@ def fill(app: Sphinx, pagename: str, templatename: str, context: dict, doctree: 
     formulas = app.env.get_domain("math").data["has_equations"].get(pagename)  # of the page, not of those below it
     if "script_files" in context and not formulas:
         scripts = context["script_files"]
-        context["script_files"] = [file for file in scripts if "mathjax" not in str(getattr(file, "filename", file))]
+        context["script_files"] = [file for file in scripts if "mathjax" not in name_of(file)]
+    body = context.get("body", "")
+    idle = [sheet for sheet, start in SHEETS.items() if not re.search(rf'class="(?:[^"]* )?{start}', body)]
+    if "css_files" in context:
+        sheets = context["css_files"]
+        context["css_files"] = [file for file in sheets if not any(sheet in name_of(file) for sheet in idle)]
 
 
 def write_sitemap(app: Sphinx, failure: Exception | None) -> None:
