@@ -123,6 +123,11 @@ def chromium() -> str | None:
     return found
 
 
+SHIFTS = """window.shifts = 0;
+new PerformanceObserver(list => list.getEntries().forEach(entry => { window.shifts += entry.value; }))
+    .observe({type: "layout-shift", buffered: true});"""
+
+
 @pytest.fixture(scope="module")
 def browser():
     path = chromium()
@@ -581,6 +586,13 @@ def test_style_sheets_of_cells_and_cards_are_where_cells_and_cards_are(soups):
             assert (sheet in linked) == bool(body.select(classes)), (name, sheet)
 
 
+def test_pages_without_contents_on_the_right_use_that_room(soups):
+    """By a style sheet of their own: a rule that looks for the contents would hold until the browser has read them."""
+    for name, soup in soups.items():
+        wide = bool(soup.select("link[href*='wide.css']"))
+        assert wide != bool(soup.select("#pst-secondary-sidebar")), name
+
+
 def test_a_visit_loads_what_the_page_needs(site, address, visits):
     """Explorable figures apart, whose scripts are loaded when the figure comes near the window."""
     for name, visit in visits.items():
@@ -591,6 +603,20 @@ def test_a_visit_loads_what_the_page_needs(site, address, visits):
     with_math = {name for name, v in visits.items() if any("mathjax" in url for url in v["requests"])}
     assert "chapters/gcn.html" in with_math and not with_math & {"index.html", "scoreboard.html", "running.html"}
     assert not [url for v in visits.values() for url in v["requests"] if "fontawesome" in url]
+
+
+@pytest.mark.parametrize("name", ["index", "scoreboard", "chapters/gcn", "chapters/transformers_are_gnns", "running"])
+def test_a_page_stands_soon_and_stands_still(browser, address, name):
+    """First contentful paint and cumulative layout shift, within what Lighthouse calls slow (3 s) and good (0.1)."""
+    context = browser.new_context(viewport=LAPTOP)
+    context.add_init_script(SHIFTS)
+    page = context.new_page()
+    page.goto(f"{address}{name}.html", wait_until="networkidle")
+    painted = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    moved = page.evaluate("window.shifts")
+    context.close()
+    assert painted < 3000, f"first contentful paint after {painted:.0f} ms"
+    assert moved < 0.1, f"cumulative layout shift {moved:.3f}"
 
 
 def test_every_icon_of_the_theme_is_drawn(site, pages):
