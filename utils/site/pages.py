@@ -153,7 +153,7 @@ class RunTimes(SphinxDirective):
             for profile in ("full", "quick"):
                 self.env.note_dependency(str(runs.FOLDER / f"{chapter}.{profile}.json"))
         made = [run for chapter in claims.chapters() for run in recorded_runs(chapter)]
-        longest = max((run.provenance.wall_seconds for run in made), default=1)
+        longest = max((run.provenance.minutes for run in made), default=1)
         titles = {run.chapter: views.file_of(run.chapter).title for run in made}
         return [views.raw("run_times", runs=made, longest=longest, titles=titles)]
 
