@@ -576,3 +576,11 @@ def test_the_solutions_of_the_exercises_run(number, capsys):
     fewer = {"LENGTH = 300": "LENGTH = 40", '"\\nROMEO: "': '"to"'}
     exercises.execute("char_rnn_lyrics", number, after, fewer)
     CHECKS[number](after, capsys.readouterr().out)
+
+
+def test_source_code_is_found_in_modules_and_in_packages():
+    """zipfile is one file in Python 3.11 and a folder in 3.12."""
+    texts = [CHAPTER["library_source"]([name]) for name in ("json", "textwrap")]
+    assert "def loads(" in texts[0] and "def dedent(" in texts[1]
+    assert set("".join(texts)) <= set(CHAPTER["ASCII"])
+    assert CHAPTER["library_source"](["json", "textwrap"]) == "\n".join(texts)
