@@ -1,6 +1,7 @@
 """The built site: it builds without warnings, its links resolve, and every page is opened in a browser."""
 
 import functools
+import gzip
 import os
 import re
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup, Tag
 from conftest import FOLLOW, NO_BROWSER
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from utils import ROOT
@@ -28,7 +30,7 @@ from utils.tools import pdf
 
 PHONE = {"width": 375, "height": 800}
 DESK = {"width": 1440, "height": 900}
-HEAVIEST = {True: 3_600_000, False: 1_100_000}  # bytes of a page, with and without formulas
+HEAVIEST = {True: 3_000_000, False: 1_100_000}  # bytes of a page, with and without formulas
 SMALL_DESK = {"width": 1280, "height": 800}
 LAPTOP = {"width": 1200, "height": 800}  # the narrowest window with a column on either side of the text
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
@@ -593,6 +595,13 @@ def test_pages_without_contents_on_the_right_use_that_room(soups):
         assert wide != bool(soup.select("#pst-secondary-sidebar")), name
 
 
+@functools.cache
+def sent(path: Path) -> int:
+    """Bytes of a file as hosts send it: text compressed, pictures and fonts as they are."""
+    content = path.read_bytes()
+    return len(gzip.compress(content)) if path.suffix in {".html", ".css", ".js", ".json", ".svg"} else len(content)
+
+
 def test_a_visit_loads_what_the_page_needs(site, address, visits):
     """Explorable figures apart, whose scripts are loaded when the figure comes near the window."""
     for name, visit in visits.items():
@@ -600,6 +609,8 @@ def test_a_visit_loads_what_the_page_needs(site, address, visits):
         weight = sum(path.stat().st_size for path in files if path.is_file() and path.name != "vega.js")
         formulas = any("mathjax" in url for url in visit["requests"])
         assert weight <= HEAVIEST[formulas], f"{name}: {weight} bytes, {len(files)} requests"
+        compressed = sum(sent(path) for path in files if path.is_file() and path.name != "vega.js")
+        assert compressed <= 1_000_000, f"{name}: {compressed} bytes as hosts send them"
     with_math = {name for name, v in visits.items() if any("mathjax" in url for url in v["requests"])}
     assert "chapters/gcn.html" in with_math and not with_math & {"index.html", "scoreboard.html", "running.html"}
     assert not [url for v in visits.values() for url in v["requests"] if "fontawesome" in url]
@@ -617,6 +628,19 @@ def test_a_page_stands_soon_and_stands_still(browser, address, name):
     context.close()
     assert painted < 3000, f"first contentful paint after {painted:.0f} ms"
     assert moved < 0.1, f"cumulative layout shift {moved:.3f}"
+
+
+def test_pictures_of_chapters_wait_until_they_are_near_and_keep_their_place(site, soups, visits):
+    found = 0
+    for name, soup in soups.items():
+        for image in soup.select("img[src*='_images/']"):
+            found += 1
+            assert image["loading"] == "lazy", name
+            with Image.open(site / "_images" / image["src"].split("_images/")[1]) as picture:
+                assert (int(image["width"]), int(image["height"])) == picture.size, name
+    assert found > 50
+    asked = [url for url in visits["chapters/gcn.html"]["requests"] if "/_images/" in url]
+    assert len(asked) < len(soups["gcn"].select("img[src*='_images/']"))
 
 
 def test_every_icon_of_the_theme_is_drawn(site, pages):
