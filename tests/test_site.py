@@ -444,7 +444,7 @@ def test_phones_never_scroll_sideways(visits):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(browser, address, pages, scheme):
-    context, found = browser.new_context(color_scheme=scheme), []
+    context, found = browser.new_context(color_scheme=scheme, reduced_motion="reduce"), []  # colours at rest
     for name in pages if scheme == "light" else ["index.html", "running.html", "chapters/gcn.html"]:
         page = context.new_page()
         page.goto(address + name, wait_until="load")
