@@ -34,6 +34,10 @@ HEAVIEST = {True: 3_000_000, False: 1_100_000}  # bytes of a page, with and with
 SMALL_DESK = {"width": 1280, "height": 800}
 LAPTOP = {"width": 1200, "height": 800}  # the narrowest window with a column on either side of the text
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+# How far the parts of a page move while it loads.
+SHIFTS = """window.shifts = 0;
+new PerformanceObserver(list => list.getEntries().forEach(entry => { window.shifts += entry.value; }))
+    .observe({type: "layout-shift", buffered: true});"""
 # How far to the right each verdict of the recorded run reaches.
 VERDICTS = """[...document.querySelectorAll('.recorded-run .badge')]
   .map(badge => badge.getBoundingClientRect().right)"""
@@ -123,11 +127,6 @@ def chromium() -> str | None:
             own = playwright.chromium.executable_path
         found = own if Path(own).exists() else None
     return found
-
-
-SHIFTS = """window.shifts = 0;
-new PerformanceObserver(list => list.getEntries().forEach(entry => { window.shifts += entry.value; }))
-    .observe({type: "layout-shift", buffered: true});"""
 
 
 @pytest.fixture(scope="module")
@@ -606,10 +605,11 @@ def test_a_visit_loads_what_the_page_needs(site, address, visits):
     """Explorable figures apart, whose scripts are loaded when the figure comes near the window."""
     for name, visit in visits.items():
         files = {site / unquote(urlsplit(url).path).lstrip("/") for url in visit["requests"] if url.startswith(address)}
-        weight = sum(path.stat().st_size for path in files if path.is_file() and path.name != "vega.js")
+        files = {path for path in files if path.is_file() and path.name != "vega.js"}
+        weight = sum(path.stat().st_size for path in files)
         formulas = any("mathjax" in url for url in visit["requests"])
         assert weight <= HEAVIEST[formulas], f"{name}: {weight} bytes, {len(files)} requests"
-        compressed = sum(sent(path) for path in files if path.is_file() and path.name != "vega.js")
+        compressed = sum(map(sent, files))
         assert compressed <= 1_000_000, f"{name}: {compressed} bytes as hosts send them"
     with_math = {name for name, v in visits.items() if any("mathjax" in url for url in v["requests"])}
     assert "chapters/gcn.html" in with_math and not with_math & {"index.html", "scoreboard.html", "running.html"}

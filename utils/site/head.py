@@ -16,8 +16,6 @@ from utils.site import front
 LONGEST = 200  # characters of a description
 SHEETS = {"mystnb": "cell", "sphinx-design": "sd-", "sphinx-thebe": "thebe"}  # and how the classes begin that need one
 
-SIDEBAR = "html_theme.sidebar_secondary"  # the contents of a page, in its front matter
-
 
 def description(doctree: nodes.document) -> str:
     """The first paragraph of prose, cut at a word."""
@@ -77,7 +75,7 @@ def fill(app: Sphinx, pagename: str, templatename: str, context: dict, doctree: 
         context["script_files"] = [file for file in scripts if "mathjax" not in name_of(file)]
     body = context.get("body", "")
     idle = [sheet for sheet, start in SHEETS.items() if not re.search(rf'class="(?:[^"]* )?{start}', body)]
-    removed = (context.get("meta") or {}).get(f"{SIDEBAR}.remove")
+    removed = (context.get("meta") or {}).get("html_theme.sidebar_secondary.remove")
     if context.get("display_toc") and not removed:  # contents stand on the right
         idle.append("wide.css")
     if "css_files" in context:
