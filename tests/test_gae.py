@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from utils.datasets import citation
 from utils.records import sources
@@ -206,7 +207,8 @@ def trial(name, setting, seed):
 
 def test_rivals_are_chosen_on_validation_links_of_other_splits():
     ASKED.clear()
-    found = GAE["tuned"](trial, "cora", choices=["a", "b"], count=3)
+    best, found = GAE["tuned"](trial, "cora", choices=["a", "b"], count=3)
+    assert best == "b"
     np.testing.assert_array_equal(found, [[50, 40]] * 3)
     assert ASKED[-3:] == [("b", seed) for seed in range(3)]
     assert {seed for _, seed in ASKED[:-3]} == {1000, 1001}
@@ -214,11 +216,29 @@ def test_rivals_are_chosen_on_validation_links_of_other_splits():
 
 def test_a_tuned_run_stops_by_validation_links_and_mixing_uses_training_edges_only():
     chapter, graph = definitions.of_chapter("gae"), citation.block_model("cora", nodes=300)
-    chapter.update(graphs={"cora": graph}, settings={"tuned_epochs": 31, "epochs": 31}, DEVICE="cpu")
-    chapter["train"] = lambda *_, watch, **__: [watch(codes) for codes in (np.eye(300), graph.features.toarray())]
+    words, told, modes = graph.features.toarray(), [], []
+
+    class Told(torch.nn.Module):
+        """Gives useless codes, then good ones, where it is judged, and noise in training."""
+
+        def __init__(self, *sizes):
+            super().__init__()
+            self.left = [np.eye(300, dtype=np.float32), words]
+            told.append(sizes)
+
+        def forward(self, a_hat, x):
+            return (torch.randn(300, 4) if self.training else torch.from_numpy(self.left.pop(0)),)
+
+    def stub(encoder, a_hat, x, loss, epochs, objective, watch):
+        told.append((epochs, objective))
+        for _ in range(2):
+            watch(None)
+            modes.append(encoder.training)
+
+    chapter.update(graphs={"cora": graph}, settings={"tuned_epochs": 31}, DEVICE="cpu", train=stub)
     train, validation, test = chapter["split_edges"](graph.edges, 300, 5)
-    found = chapter["tuned_run"]("cora", chapter["FastEncoder"], "raw", ("raw", 4), 5)
-    words = graph.features.toarray()
+    found = chapter["tuned_run"]("cora", Told, "raw", chapter["plain"], ("raw", 0.5), 5)
+    assert told == [(words.shape[1], 32, 0.5), (31, chapter["plain"])] and modes == [True, True]
     forms = [
         chapter["scores"](codes, validation) + chapter["scores"](codes, test)
         for codes in (words, chapter["unit"](words))
@@ -228,6 +248,51 @@ def test_a_tuned_run_stops_by_validation_links_and_mixing_uses_training_edges_on
     dense = chapter["normalised_adjacency"](train, 300).to_dense().numpy()
     found = chapter["mixed_run"]("cora", (2, False, False, None), 5)
     np.testing.assert_allclose(found[1:], chapter["scores"](dense @ dense @ words, test), atol=0.5)
+
+
+def test_dropout_is_on_the_hidden_layer_and_in_training_only():
+    torch.manual_seed(0)
+    edges, words = random_edges(40, 90), sp.random(40, 30, 0.3, format="csr", dtype=np.float32, random_state=0)
+    inputs = [GAE["Constant"](m) for m in (GAE["normalised_adjacency"](edges, 40), GAE["sparse_tensor"](words))]
+    encoder = GAE["DropoutEncoder"](30, 4, 0.5)
+    whole = GAE["FastEncoder"].forward(encoder, *inputs)
+    noisy = [encoder(*inputs)[0] for _ in range(800)]
+    assert (noisy[0] - noisy[1]).abs().max() > 0.01
+    torch.testing.assert_close(torch.stack(noisy).mean(0), whole[0], atol=0.12, rtol=0)
+    for ours, theirs in zip(encoder.eval()(*inputs), whole, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("damping", [None, "rare", 0.4])
+def test_paths_between_two_papers_are_counted_as_networkx_does(damping):
+    chapter, made = definitions.of_chapter("gae"), citation.block_model("cora", nodes=200)
+    chapter.update(graphs={"cora": made}, DEVICE="cpu")
+    train, *parts = chapter["split_edges"](made.edges, 200, 4)
+    graph = nx.Graph(train.tolist())
+    graph.add_nodes_from(range(200))
+    if damping == 0.4:
+        adjacency = nx.to_numpy_array(graph, nodelist=range(200))
+        step = 0.4 / max(np.linalg.eigvalsh(adjacency)) * adjacency
+        table = sum(np.linalg.matrix_power(step, n) for n in range(40))
+        found = [[table[u, v] for u, v in pairs] for part in parts for pairs in part]
+    elif damping:
+        found = [[p for *_, p in nx.adamic_adar_index(graph, pairs.tolist())] for part in parts for pairs in part]
+    else:
+        shared = [[nx.common_neighbors(graph, u, v) for u, v in pairs] for part in parts for pairs in part]
+        found = [[len(list(nodes)) for nodes in pairs] for pairs in shared]
+    expected = []
+    for ones, zeros in (found[:2], found[2:]):
+        wanted = [1] * len(ones) + [0] * len(zeros)
+        expected += [
+            100 * score(wanted, np.round(ones + zeros, 9)) for score in (roc_auc_score, average_precision_score)
+        ]
+    np.testing.assert_allclose(chapter["by_paths"]("cora", damping, 4), [expected[0], *expected[2:]], atol=0.3)
+
+
+def test_the_bound_counts_each_pair_and_the_divergence_alike():
+    mean, log_sigma = torch.randn(50, 3), torch.randn(50, 3) / 4
+    value = GAE["bound"](lambda codes: torch.zeros(()), mean, log_sigma)
+    torch.testing.assert_close(value, 2 * GAE["kl_divergence"](mean, log_sigma).sum() / 50**2)
 
 
 def test_squeezed_words_keep_what_fits_into_the_dimensions():
@@ -365,8 +430,11 @@ def test_small_and_full_graphs_end_in_errors_that_say_why():
     train, *parts = GAE["split_edges"](random_edges(30, 20), 30, 0)
     assert [len(train), *(len(pairs) for part in parts for pairs in part)] == [17, 1, 1, 2, 2]
     complete = random_edges(8, 28)
-    with pytest.raises(ValueError, match="nothing to tell apart"):
-        GAE["BlockedLoss"](complete, 8)
+    for kind in ("DenseLoss", "BlockedLoss"):
+        for weighted in (True, False):
+            with pytest.raises(ValueError, match="nothing to tell apart"):
+                GAE[kind](complete, 8, weighted)
+            assert math.isfinite(GAE[kind](complete[1:], 8, weighted)(torch.randn(8, 2)))
     with pytest.raises(ValueError, match="more than the graph has"):
         GAE["split_edges"](complete, 8, 0)
 

@@ -1,6 +1,7 @@
 """The built site: it builds without warnings, its links resolve, and every page is opened in a browser."""
 
 import functools
+import gzip
 import os
 import re
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup, Tag
 from conftest import FOLLOW, NO_BROWSER
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from utils import ROOT
@@ -28,10 +30,14 @@ from utils.tools import pdf
 
 PHONE = {"width": 375, "height": 800}
 DESK = {"width": 1440, "height": 900}
-HEAVIEST = {True: 3_600_000, False: 1_100_000}  # bytes of a page, with and without formulas
+HEAVIEST = {True: 3_000_000, False: 1_100_000}  # bytes of a page, with and without formulas
 SMALL_DESK = {"width": 1280, "height": 800}
 LAPTOP = {"width": 1200, "height": 800}  # the narrowest window with a column on either side of the text
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+# How far the parts of a page move while it loads.
+SHIFTS = """window.shifts = 0;
+new PerformanceObserver(list => list.getEntries().forEach(entry => { window.shifts += entry.value; }))
+    .observe({type: "layout-shift", buffered: true});"""
 # How far to the right each verdict of the recorded run reaches.
 VERDICTS = """[...document.querySelectorAll('.recorded-run .badge')]
   .map(badge => badge.getBoundingClientRect().right)"""
@@ -437,7 +443,7 @@ def test_phones_never_scroll_sideways(visits):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(browser, address, pages, scheme):
-    context, found = browser.new_context(color_scheme=scheme), []
+    context, found = browser.new_context(color_scheme=scheme, reduced_motion="reduce"), []  # colours at rest
     for name in pages if scheme == "light" else ["index.html", "running.html", "chapters/gcn.html"]:
         page = context.new_page()
         page.goto(address + name, wait_until="load")
@@ -581,16 +587,60 @@ def test_style_sheets_of_cells_and_cards_are_where_cells_and_cards_are(soups):
             assert (sheet in linked) == bool(body.select(classes)), (name, sheet)
 
 
+def test_pages_without_contents_on_the_right_use_that_room(soups):
+    """By a style sheet of their own: a rule that looks for the contents would hold until the browser has read them."""
+    for name, soup in soups.items():
+        wide = bool(soup.select("link[href*='wide.css']"))
+        assert wide != bool(soup.select("#pst-secondary-sidebar")), name
+
+
+@functools.cache
+def sent(path: Path) -> int:
+    """Bytes of a file as hosts send it: text compressed, pictures and fonts as they are."""
+    content = path.read_bytes()
+    return len(gzip.compress(content)) if path.suffix in {".html", ".css", ".js", ".json", ".svg"} else len(content)
+
+
 def test_a_visit_loads_what_the_page_needs(site, address, visits):
     """Explorable figures apart, whose scripts are loaded when the figure comes near the window."""
     for name, visit in visits.items():
         files = {site / unquote(urlsplit(url).path).lstrip("/") for url in visit["requests"] if url.startswith(address)}
-        weight = sum(path.stat().st_size for path in files if path.is_file() and path.name != "vega.js")
+        files = {path for path in files if path.is_file() and path.name != "vega.js"}
+        weight = sum(path.stat().st_size for path in files)
         formulas = any("mathjax" in url for url in visit["requests"])
         assert weight <= HEAVIEST[formulas], f"{name}: {weight} bytes, {len(files)} requests"
+        compressed = sum(map(sent, files))
+        assert compressed <= 1_000_000, f"{name}: {compressed} bytes as hosts send them"
     with_math = {name for name, v in visits.items() if any("mathjax" in url for url in v["requests"])}
     assert "chapters/gcn.html" in with_math and not with_math & {"index.html", "scoreboard.html", "running.html"}
     assert not [url for v in visits.values() for url in v["requests"] if "fontawesome" in url]
+
+
+@pytest.mark.parametrize("name", ["index", "scoreboard", "chapters/gcn", "chapters/transformers_are_gnns", "running"])
+def test_a_page_stands_soon_and_stands_still(browser, address, name):
+    """First contentful paint and cumulative layout shift, within what Lighthouse calls slow (3 s) and good (0.1)."""
+    context = browser.new_context(viewport=LAPTOP)
+    context.add_init_script(SHIFTS)
+    page = context.new_page()
+    page.goto(f"{address}{name}.html", wait_until="networkidle")
+    painted = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    moved = page.evaluate("window.shifts")
+    context.close()
+    assert painted < 3000, f"first contentful paint after {painted:.0f} ms"
+    assert moved < 0.1, f"cumulative layout shift {moved:.3f}"
+
+
+def test_pictures_of_chapters_wait_until_they_are_near_and_keep_their_place(site, soups, visits):
+    found = 0
+    for name, soup in soups.items():
+        for image in soup.select("img[src*='_images/']"):
+            found += 1
+            assert image["loading"] == "lazy", name
+            with Image.open(site / "_images" / image["src"].split("_images/")[1]) as picture:
+                assert (int(image["width"]), int(image["height"])) == picture.size, name
+    assert found > 50
+    asked = [url for url in visits["chapters/gcn.html"]["requests"] if "/_images/" in url]
+    assert len(asked) < len(soups["gcn"].select("img[src*='_images/']"))
 
 
 def test_every_icon_of_the_theme_is_drawn(site, pages):

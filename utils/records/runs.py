@@ -52,9 +52,14 @@ class Provenance(_Model):
     resumed: bool = False
 
     @property
+    def minutes(self) -> float:
+        """Processor minutes of the whole run, stopped parts included as far as their cost was kept."""
+        return (self.processor_seconds + self.kept_seconds) / 60
+
+    @property
     def cost(self) -> str:
         """The processor time of the whole run in words, stopped parts included."""
-        minutes = (self.processor_seconds + self.kept_seconds) / 60
+        minutes = self.minutes
         text = f"{minutes:.1f} processor minutes" if minutes < 90 else f"{minutes / 60:.1f} processor hours"
         if self.resumed and not self.kept_seconds:
             return f"{text} since it was resumed; the cost of its earlier parts was not kept"

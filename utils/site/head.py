@@ -75,6 +75,9 @@ def fill(app: Sphinx, pagename: str, templatename: str, context: dict, doctree: 
         context["script_files"] = [file for file in scripts if "mathjax" not in name_of(file)]
     body = context.get("body", "")
     idle = [sheet for sheet, start in SHEETS.items() if not re.search(rf'class="(?:[^"]* )?{start}', body)]
+    removed = (context.get("meta") or {}).get("html_theme.sidebar_secondary.remove")
+    if context.get("display_toc") and not removed:  # contents stand on the right
+        idle.append("wide.css")
     if "css_files" in context:
         sheets = context["css_files"]
         context["css_files"] = [file for file in sheets if not any(sheet in name_of(file) for sheet in idle)]

@@ -8,9 +8,11 @@ from __future__ import annotations
 import ast
 import csv
 import re
+from pathlib import Path
 
 import yaml
 from docutils import nodes
+from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -20,6 +22,7 @@ from utils.records import claims, runs
 from utils.records.runs import Run
 from utils.site import views
 
+PICTURE = re.compile(r'<img (?=[^>]*src="(?:\.\./)*_images/([^"]+)")')
 UNTOUCHED = (nodes.reference, nodes.literal, nodes.math, nodes.title, nodes.table, nodes.raw)
 
 
@@ -144,6 +147,20 @@ def mend_citations(
     context["body"] = context.get("body", "").replace('role="list" class="citation-list"', 'class="citation-list"')
 
 
+def put_off_pictures(
+    app: Sphinx, pagename: str, templatename: str, context: dict, doctree: nodes.document | None
+) -> None:
+    """Pictures are loaded when they come near the window; until then their size in pixels keeps their place."""
+    sources = {name: source for source, (_, name) in app.env.images.items()}
+
+    def later(found: re.Match[str]) -> str:
+        with Image.open(Path(app.srcdir) / sources[found[1]]) as picture:
+            width, height = picture.size
+        return f'<img loading="lazy" width="{width}" height="{height}" '
+
+    context["body"] = PICTURE.sub(later, context.get("body", ""))
+
+
 class RunTimes(SphinxDirective):
     """How long the recorded run of each chapter took, and the memory that it needed."""
 
@@ -153,7 +170,7 @@ class RunTimes(SphinxDirective):
             for profile in ("full", "quick"):
                 self.env.note_dependency(str(runs.FOLDER / f"{chapter}.{profile}.json"))
         made = [run for chapter in claims.chapters() for run in recorded_runs(chapter)]
-        longest = max((run.provenance.wall_seconds for run in made), default=1)
+        longest = max((run.provenance.minutes for run in made), default=1)
         titles = {run.chapter: views.file_of(run.chapter).title for run in made}
         return [views.raw("run_times", runs=made, longest=longest, titles=titles)]
 
@@ -220,4 +237,5 @@ def setup(app: Sphinx) -> dict:
     app.add_directive("modules", Modules)
     app.connect("doctree-resolved", finish_page)
     app.connect("html-page-context", mend_citations)
+    app.connect("html-page-context", put_off_pictures)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
