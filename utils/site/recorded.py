@@ -97,15 +97,15 @@ class OfRecord(SphinxRole):
 
 
 class Recorded(OfRecord):
-    """A recorded value as the tables describe it: mean and deviation, wins, or slope."""
+    """A recorded value: mean and deviation over seeds, with a sign where it is a difference, or slope."""
 
     css = "recorded"
 
     def words(self, file: ClaimsFile, run: Run | None, name: str) -> nodes.Node:
-        """The described value."""
+        """The value, without its unit."""
         if run is None or name not in run.records:
             raise ClaimError(f"the leading run of {file.chapter} has no record {name!r}")
-        return nodes.Text(file.of_record(name).describe(run.records[name]))
+        return nodes.Text(file.of_record(name).in_words(run.records[name]))
 
 
 class VerdictOf(OfRecord):
