@@ -144,9 +144,10 @@ def test_in_a_sentence_an_order_has_a_signed_mean(values, changes, words):
 
 
 def test_in_a_sentence_other_kinds_stand_as_in_tables():
-    assert claim().in_words([80.0, 81.0, 82.0]) == claim().describe([80.0, 81.0, 82.0])
-    trend = claim(kind="trend", paper=None, direction="increasing")
-    assert trend.in_words([[1, 2.0], [10, 3.0]]) == trend.describe([[1, 2.0], [10, 3.0]])
+    assert claim().in_words([80.0, 81.0, 82.0]) == claim().describe([80.0, 81.0, 82.0]) == "81.0 ± 1.0"
+    assert claim().in_words([-1.0, -1.0]) == "−1.0 ± 0.0"
+    trend = claim(kind="trend", paper=None, direction="decreasing")
+    assert trend.in_words([[1, 3.0], [math.e, 2.0]]) == "slope −1.0"
 
 
 @pytest.mark.parametrize(

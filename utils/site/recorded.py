@@ -2,7 +2,8 @@
 
     ```{headline} gcn```              the headline claims, as a picture and a line each, for the top of a chapter
     ```{recorded-run} gcn```          all claims beside the recorded run, and where that was made
-    {recorded}`gcn:cora-accuracy`     a recorded value in a sentence; also of a control: gcn:cora-accuracy/mlp
+    {recorded}`gcn:cora-accuracy`     a recorded value in a sentence; also of a control: gcn:cora-accuracy/mlp; of an
+                                      order the signed difference, whose unit and terms the sentence has to give
     {verdict}`gcn:cora-accuracy`      the verdict on a claim
 
 All of them read the run that leads: the full one where there is one, else the quick one. A name that is not there, or a
