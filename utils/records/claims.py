@@ -179,6 +179,20 @@ class Claim(_Model):
             return f"{mean:.{self.digits}f}"
         return f"{mean:.{self.digits}f} ± {statistics.stdev(values):.{self.digits}f}"
 
+    def in_words(self, values: list | None) -> str:
+        """The values as they stand in a sentence: as `describe` has them, with −, except of an order.
+
+        Of an order: the signed mean, and behind it the standard deviation over seeds if chance has a part in it; +
+        means ahead, − behind, and a mean that rounds to zero has no sign.
+        """
+        if not values or self.kind != "ordering":
+            return self.describe(values).replace("-", "−")
+        mean = f"{statistics.fmean(values):+.{self.digits}f}"
+        mean = mean.replace("-", "−") if float(mean) else mean[1:]
+        if len(values) == 1 or self.certain:
+            return mean
+        return f"{mean} ± {statistics.stdev(values):.{self.digits}f}"
+
     def reported(self) -> str:
         """The paper's own number as a reader sees it; a dash where the paper has none."""
         if self.evidence in ("own", "check"):
