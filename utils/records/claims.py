@@ -181,6 +181,21 @@ class Claim(_Model):
             return _written(mean, self.digits)
         return f"{_written(mean, self.digits)} ± {_written(statistics.stdev(values), self.digits)}"
 
+    def in_words(self, values: list | None) -> str:
+        """The values as they stand in a sentence: as `describe` has them, with −, except of an order.
+
+        Of an order: the signed mean, and behind it the standard deviation over seeds if chance has a part in it; +
+        means ahead, − behind, and a mean that rounds to zero has no sign.
+        """
+        if not values or self.kind != "ordering":
+            return self.describe(values).replace("-", "−")
+        mean = statistics.fmean(values)
+        sign = "" if round(mean, self.digits) == 0 else "−" if mean < 0 else "+"
+        text = f"{sign}{_written(abs(mean), self.digits)}"
+        if len(values) == 1 or self.certain:
+            return text
+        return f"{text} ± {_written(statistics.stdev(values), self.digits)}"
+
     def reported(self) -> str:
         """The paper's own number as a reader sees it; a dash where the paper has none."""
         if self.evidence in ("own", "check"):
