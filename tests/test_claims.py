@@ -127,6 +127,30 @@ def test_values_are_described_by_mean_and_sample_deviation():
 
 
 @pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([963002.0], "963002.0"),
+        ([999999999.0], "999999999.0"),
+        ([1e9], "1.0 × 10⁹"),
+        ([2904918112994.517], "2.9 × 10¹²"),
+        ([-9.96e12], "-1.0 × 10¹³"),
+        ([2e12, 4e12], "3.0 × 10¹² ± 1.4 × 10¹²"),
+        ([2e12, 2e12 + 4], "2.0 × 10¹² ± 2.8"),
+    ],
+)
+def test_very_large_numbers_are_described_with_a_power_of_ten(values, said):
+    assert claim().describe(values) == said
+
+
+def test_very_large_differences_and_slopes_are_described_with_a_power_of_ten():
+    order = claim(kind="ordering", paper=None)
+    assert order.describe([2e12]) == "+2.0 × 10¹²"
+    assert order.describe([-2e12]) == "-2.0 × 10¹²"
+    assert order.describe([-2e12, -4e12]) == "ahead in 0 of 2, behind by 3.0 × 10¹² on average"
+    assert (order.describe([1.25]), order.describe([-1.25]), order.describe([0.0])) == ("+1.2", "-1.2", "+0.0")
+
+
+@pytest.mark.parametrize(
     ("values", "changes", "words"),
     [
         ([0.5, 1.5], {}, "+1.0 ± 0.7"),
