@@ -508,32 +508,37 @@ def test_letters_stop_where_the_validation_loss_is_least(monkeypatch):
 IN_TURN = SimpleNamespace(each=lambda function, seeds, *rest, label="": [function(*rest, seed) for seed in seeds])
 
 
-def test_start_and_rate_are_those_with_the_fewest_windows_of_five_other_networks():
-    chapter, seen = fresh(tuning=True), []
-    best = {(1, 0): 0.1, (2, -2): 0.003}
+def part_setting(kind, cost):
+    """What the search finds where five networks need cost(start, rate) windows, and what it looked at."""
+    chapter, seen = fresh(tuning=True, stream_steps=700), []
 
-    def read_streams(kind, start, rate, count, most, seed):
-        seen.append((kind, count, most, seed))
-        windows = 50 * abs(np.log(rate / best[start])) + (200 if start == (1, 0) else 100)
-        return np.array([[windows, 1.0, 100.0]] * 5)
+    def read_streams(asked, start, rate, count, most, seed):
+        assert (asked, count, most, seed) == (kind, 5, 700, 1000)
+        seen.append((start, rate))
+        windows, right = cost(start, rate)
+        return np.array([[windows, 1.0, right]] * 5)
 
     chapter |= {"read_streams": read_streams, "seeds": IN_TURN}
-    rates = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
-    assert chapter["stream_setting"]("NIG", list(best), rates, 700) == ((2, -2), 0.003)
-    assert set(seen) == {("NIG", 5, 700, 1000)}
-    best[1, 0], best[2, -2] = 0.3, 0.001
-    del rates, seen[:]
-    assert chapter["stream_setting"]("V", [(1, 0)], (0.03, 0.1, 0.3), 7) == ((1, 0), 0.3)
+    return chapter["part_setting"](kind), seen
+
+
+@pytest.mark.parametrize("second", [0.01, 0.1, 0.3])
+def test_each_part_is_tuned_by_five_other_networks_and_two_starts(second):
+    best = {(1, 0): 0.1, (2, -2): second}
+    gain = {(1, 0): 0, (2, -2): 99}
+
+    def cost(start, rate):
+        return 500 + 20 * abs(np.log(rate / best[start])) - gain[start], 100
+
+    assert part_setting("NIG", cost)[0] == ((2, -2), second)
+    gain[2, -2] = -99
+    found, seen = part_setting("NIG", cost)
+    assert found == ((1, 0), 0.1) and {rate for start, rate in seen if start == (1, 0)} == {0.01, 0.03, 0.1, 0.3}
 
 
 def test_where_no_network_learns_the_share_of_right_answers_decides():
-    chapter = fresh(tuning=True)
-
-    def read_streams(kind, start, rate, count, most, seed):
-        return np.array([[most, 0.0, 50 + 10 * (rate == 0.1)]] * 5)
-
-    chapter |= {"read_streams": read_streams, "seeds": IN_TURN}
-    assert chapter["stream_setting"]("NFG", [(1, 0)], (0.01, 0.03, 0.1, 0.3), 9) == ((1, 0), 0.1)
+    found, _ = part_setting("NFG", lambda start, rate: (700, 50 + 10 * (rate == 0.1) + (start == (2, -2))))
+    assert found == ((2, -2), 0.1)
 
 
 def test_a_cost_is_counted_in_doublings_of_the_plain_lstm():
