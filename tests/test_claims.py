@@ -127,6 +127,54 @@ def test_values_are_described_by_mean_and_sample_deviation():
 
 
 @pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([963002.0], "963002.0"),
+        ([999999999.0], "999999999.0"),
+        ([1e9], "1.0 × 10⁹"),
+        ([2904918112994.517], "2.9 × 10¹²"),
+        ([-9.96e12], "-1.0 × 10¹³"),
+        ([2e12, 4e12], "3.0 × 10¹² ± 1.4 × 10¹²"),
+        ([2e12, 2e12 + 4], "2.0 × 10¹² ± 2.8"),
+    ],
+)
+def test_very_large_numbers_are_described_with_a_power_of_ten(values, said):
+    assert claim().describe(values) == said
+
+
+def test_very_large_differences_and_slopes_are_described_with_a_power_of_ten():
+    order = claim(kind="ordering", paper=None)
+    assert order.describe([2e12]) == "+2.0 × 10¹²"
+    assert order.describe([-2e12]) == "-2.0 × 10¹²"
+    assert order.describe([-2e12, -4e12]) == "ahead in 0 of 2, behind by 3.0 × 10¹² on average"
+    assert (order.describe([1.25]), order.describe([-1.25]), order.describe([0.0])) == ("+1.2", "-1.2", "+0.0")
+
+
+@pytest.mark.parametrize(
+    ("values", "changes", "words"),
+    [
+        ([0.5, 1.5], {}, "+1.0 ± 0.7"),
+        ([-2.0, 1.0], {}, "−0.5 ± 2.1"),
+        ([-0.0001, 0.0], {"digits": 3}, "0.000 ± 0.000"),
+        ([0.04, 0.0], {}, "0.0 ± 0.0"),
+        ([0.7], {}, "+0.7"),
+        ([-0.7], {}, "−0.7"),
+        ([2.0, 2.0], {"deterministic": True}, "+2.0"),
+        (None, {}, "not run"),
+    ],
+)
+def test_in_a_sentence_an_order_has_a_signed_mean(values, changes, words):
+    assert claim(kind="ordering", paper=None, **changes).in_words(values) == words
+
+
+def test_in_a_sentence_other_kinds_stand_as_in_tables():
+    assert claim().in_words([80.0, 81.0, 82.0]) == claim().describe([80.0, 81.0, 82.0]) == "81.0 ± 1.0"
+    assert claim().in_words([-1.0, -1.0]) == "−1.0 ± 0.0"
+    trend = claim(kind="trend", paper=None, direction="decreasing")
+    assert trend.in_words([[1, 3.0], [math.e, 2.0]]) == "slope −1.0"
+
+
+@pytest.mark.parametrize(
     ("changes", "paper", "accepted"),
     [
         ({}, "80.0 %", "80.0 ± 1.0 %"),

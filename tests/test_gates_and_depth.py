@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -503,6 +505,158 @@ def test_letters_stop_where_the_validation_loss_is_least(monkeypatch):
     assert chapter["learn_letters"]("LSTM", "none", 0, 0, 0.003, 0)[:3] == (1.0, 10.0, 160)
 
 
+IN_TURN = SimpleNamespace(each=lambda function, seeds, *rest, label="": [function(*rest, seed) for seed in seeds])
+
+
+def part_setting(kind, cost):
+    """What the search finds where five networks need cost(start, rate) windows, and what it looked at."""
+    chapter, seen = fresh(tuning=True, stream_steps=700), []
+
+    def read_streams(asked, start, rate, count, most, seed):
+        assert (asked, count, most, seed) == (kind, 5, 700, 1000)
+        seen.append((start, rate))
+        windows, right = cost(start, rate)
+        return np.array([[windows, 1.0, right]] * 5)
+
+    chapter |= {"read_streams": read_streams, "seeds": IN_TURN}
+    return chapter["part_setting"](kind), seen
+
+
+@pytest.mark.parametrize("second", [0.01, 0.1, 0.3])
+def test_each_part_is_tuned_by_five_other_networks_and_two_starts(second):
+    best = {(1, 0): 0.1, (2, -2): second}
+    gain = {(1, 0): 0, (2, -2): 99}
+
+    def cost(start, rate):
+        return 500 + 20 * abs(np.log(rate / best[start])) - gain[start], 100
+
+    assert part_setting("NIG", cost)[0] == ((2, -2), second)
+    gain[2, -2] = -99
+    found, seen = part_setting("NIG", cost)
+    assert found == ((1, 0), 0.1) and {rate for start, rate in seen if start == (1, 0)} == {0.01, 0.03, 0.1, 0.3}
+
+
+def test_where_no_network_learns_the_share_of_right_answers_decides():
+    found, _ = part_setting("NFG", lambda start, rate: (700, 50 + 10 * (rate == 0.1) + (start == (2, -2))))
+    assert found == ((2, -2), 0.1)
+
+
+def test_a_cost_is_counted_in_doublings_of_the_plain_lstm():
+    runs = {"V": np.array([[100.0, 1], [200.0, 1]]), "NFG": np.array([[400.0, 1], [100.0, 1]])}
+    found = CHAPTER["costs"](runs)
+    assert list(found) == ["NFG"] and found["NFG"].tolist() == [2, -1]
+
+
+def test_the_two_parts_are_chosen_on_one_half_and_measured_on_the_other():
+    cost = {"NFG": [1, 1, 5, 5], "NOAF": [2, 2, 0, 0], "NIG": [0, 0, 9, 9], "NOG": [0.5, 0.5, 3, 4]}
+    cost = {kind: np.array(values, float) for kind, values in cost.items()}
+    assert CHAPTER["lead"](cost, ("NFG", "NOAF")).tolist() == [2, 1]
+    assert CHAPTER["lead"](cost, ("NIG", "NOG")).tolist() == [9, 9]
+
+
+def blocks(kind, depth=3):
+    torch.manual_seed(0)
+    return CHAPTER["Blocks"](kind, depth)
+
+
+def test_grid_and_stacks_have_equal_parameters_and_the_same_start(monkeypatch):
+    monkeypatch.setitem(CHAPTER, "letters", ["?"] * 65)
+    counts = []
+    for kind in ("grid", "usual grid", "stack", "path"):
+        model = blocks(kind)
+        counts.append(sum(p.numel() for p in model.parameters()))
+        for layer in model.layers:
+            gates = layer.bias.view(-1, 4, model.width)
+            assert (gates[:, 1] == 1).all() and gates[:, [0, 2, 3]].abs().max() == 0
+            assert 0.9 < layer.weight.abs().max().item() * model.width**0.5 <= 1 + 1e-6
+    assert max(counts) / min(counts) < 1.005
+
+
+def test_a_stack_is_that_of_torch_and_carries_its_state():
+    model = blocks("stack")
+    width = model.width
+    theirs = nn.LSTM(width, width, 3)
+    for n, layer in enumerate(model.layers):
+        i, f, o, g = layer.weight.split(width)
+        U, W = torch.cat([i, f, g, o]).split(width, 1)
+        getattr(theirs, f"weight_hh_l{n}").data, getattr(theirs, f"weight_ih_l{n}").data = U, W
+        getattr(theirs, f"bias_ih_l{n}").data = layer.bias.data  # o and g are both 0
+        getattr(theirs, f"bias_hh_l{n}").data.zero_()
+    x = torch.randint(5, (9, 4))
+    found, _ = model(x)
+    torch.testing.assert_close(found, model.answer(theirs(model.embed(x))[0]), atol=1e-5, rtol=1e-4)
+    for kind in ("grid", "usual grid", "stack", "path"):
+        model = blocks(kind)
+        first, state = model(x[:4])
+        torch.testing.assert_close(torch.cat([first, model(x[4:], state)[0]]), model(x)[0])
+
+
+def grid_step(model, letter, state):
+    """One letter through the grid of the slide, or of usual blocks, written down once more."""
+    h, m = letter.chunk(2)
+    new = []
+    for layer, (old, memory) in zip(model.layers, state, strict=True):
+        z = (layer.weight @ torch.cat([old, h]) + layer.bias).view(2, 4, -1)
+        both = []
+        for (i, f, o, g), before in zip(z, (memory, m), strict=True):
+            after = torch.sigmoid(f) * before + torch.sigmoid(i) * torch.tanh(g)
+            o = torch.sigmoid(o)
+            both.append((torch.tanh(o * after) if model.kind == "grid" else o * torch.tanh(after), after))
+        new.append(both[0])
+        h, m = both[1]
+    return model.answer(h), new
+
+
+@pytest.mark.parametrize("kind", ["grid", "usual grid"])
+def test_a_grid_has_one_memory_along_time_and_one_along_depth(kind):
+    model, x = blocks(kind), torch.randint(5, (6, 1))
+    found, _ = model(x)
+    state = [(torch.zeros(33), torch.zeros(33))] * 3
+    for letter, logits in zip(model.embed(x[:, 0]), found[:, 0], strict=True):
+        expected, state = grid_step(model, letter, state)
+        torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_path_hands_on_what_came_from_below():
+    model, x = blocks("path"), torch.randint(5, (3, 2))
+    for layer in model.layers:
+        layer.weight.data.zero_()
+        layer.bias.data.zero_()  # g = 0: the blocks give nothing
+    torch.testing.assert_close(model(x)[0], model.answer(model.embed(x)))
+    plain = blocks("stack")
+    plain.load_state_dict(model.state_dict())
+    torch.testing.assert_close(plain(x)[0], plain.answer.bias.expand(3, 2, 5))
+
+
+def test_blocks_are_learned_and_stop_where_the_validation_loss_is_least(monkeypatch):
+    chapter = fresh(letter_steps=120)
+    asked, values = [], iter([3.0, 30.0, 1.0, 10.0, 2.0])  # validation, test at each new best, validation
+
+    def nats(model, part):
+        asked.append(next(name for name, kept in chapter["text_part"].items() if kept is part))
+        return next(values)
+
+    real = chapter["nats"]
+    monkeypatch.setitem(chapter, "nats", nats)
+    assert chapter["learn_blocks"]("grid", 0.003, 0) == (1.0, 10.0, 80)
+    assert asked == ["validate", "test", "validate", "test", "validate"]
+    monkeypatch.setitem(chapter, "nats", real)
+    cycle = torch.arange(1024) % 5
+    chapter["text_part"] = dict.fromkeys(("learn", "validate", "test"), cycle)
+    assert chapter["learn_blocks"]("path", 0.01, 0)[1] < 0.5  # a cycle of five is learned
+
+
+def test_the_rate_of_the_blocks_is_that_of_the_least_validation_loss():
+    chapter = fresh(tuning=True)
+
+    def learn_blocks(kind, rate, seed):
+        assert seed == 1000 and kind == "path"
+        return 1 + abs(np.log(rate / 0.03)), -rate, 40  # the test loss would choose another
+
+    chapter |= {"learn_blocks": learn_blocks, "seeds": IN_TURN}
+    assert chapter["block_rate"]("path") == 0.03
+
+
 def check_biases(after, printed):
     assert printed.count("sequences, met:") == 3 and "forget 5, input -5" in printed
 
@@ -511,27 +665,21 @@ def check_lags(after, printed):
     assert [line.split(":")[0] for line in printed.splitlines()] == ["lag 25", "lag 50", "lag 100", "lag 200"]
 
 
-def check_variants(after, printed):
-    assert printed.count("windows, learned: 0%") == 16
+def check_forget_biases(after, printed):
+    assert [line.split(":")[0] for line in printed.splitlines()] == [f"forget bias {bias}" for bias in (0, 1, 2, 4)]
 
 
-def check_grid(after, printed):
-    assert printed.count("nats") == 2
-    torch.manual_seed(0)
-    grid, x = after["Grid"](5, depth=2, width=3), torch.randint(5, (6, 4))
-    found = grid(x)
-    assert found.shape == (6, 4, 5)
-    y = torch.cat([x[:3], (x[3:] + 1) % 5])
-    torch.testing.assert_close(grid(y)[:3], found[:3])  # nothing is seen before its time
-    assert not torch.allclose(grid(torch.cat([(x[:1] + 1) % 5, x[1:]]))[-1], found[-1])
+def check_deeper(after, printed):
+    assert [line.split(":")[0] for line in printed.splitlines()] == ["usual grid", "stack", "path"]
+    assert len(after["network"].layers) == 6
 
 
-CHECKS = (check_biases, check_lags, check_variants, check_grid)
+CHECKS = (check_biases, check_lags, check_forget_biases, check_deeper)
 
 
 @pytest.mark.parametrize("number", range(len(CHECKS)))
 def test_the_solutions_of_the_exercises_run(number, capsys):
     after = fresh()
-    fewer = {"STEPS = 600": "STEPS = 2", "STEPS = 200": "STEPS = 2", "MOST = 3, 400": "MOST = 2, 2"}
+    fewer = {"STEPS = 600": "STEPS = 2", "STEPS = 200": "STEPS = 2", "MOST = 5, 600": "MOST = 2, 2"}
     exercises.execute("gates_and_depth", number, after, fewer)
     CHECKS[number](after, capsys.readouterr().out)

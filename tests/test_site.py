@@ -355,6 +355,17 @@ def test_accepted_bounds_are_printed_and_reproduced_values_lie_within(soups):
     assert held > 100
 
 
+def test_an_order_in_a_sentence_is_a_signed_difference(soups):
+    seen = 0
+    for name in claims.chapters():
+        for link in soups[name].select("a.recorded"):
+            page, _, claim = link["href"].partition("#claim-")
+            if claims.load(Path(page).stem or name)[claim].kind == "ordering":
+                assert re.fullmatch(r"([+−]\d|0)[\d.]*( ± [\d.]+)?", link.get_text()), f"{name}: {claim}"
+                seen += 1
+    assert seen > 100
+
+
 def test_only_stale_records_are_called_stale(soups):
     for name in claims.chapters():
         run = runs.leading(name)

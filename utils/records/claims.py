@@ -22,6 +22,8 @@ Kind = Literal["exact", "interval", "at least", "at most", "ordering", "trend"]
 Verdict = Literal["reproduced", "close", "undecided", "not reproduced", "not run"]
 Identifier = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]*$")]
 Sentence = Annotated[str, Field(min_length=5)]
+LONGEST = 1e9  # what is as large is written with a power of ten
+RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 PROTOCOL = ("split", "seeds", "metric", "selection")
 
 
@@ -171,13 +173,28 @@ class Claim(_Model):
         if self.kind == "ordering":
             ahead = f"ahead in {sum(v > 0 for v in values)} of {len(values)}"
             by = "behind by" if mean < 0 else "by"
-            average = f"{ahead}, {by} {abs(mean):.{self.digits}f} on average"
-            return average if len(values) > 1 else f"{mean:+.{self.digits}f}"
+            average = f"{ahead}, {by} {_written(abs(mean), self.digits)} on average"
+            return average if len(values) > 1 else f"{'' if mean < 0 else '+'}{_written(mean, self.digits)}"
         if self.kind == "trend":
-            return f"slope {mean:.{self.digits}f}"
+            return f"slope {_written(mean, self.digits)}"
         if len(values) == 1 or self.certain:
-            return f"{mean:.{self.digits}f}"
-        return f"{mean:.{self.digits}f} ± {statistics.stdev(values):.{self.digits}f}"
+            return _written(mean, self.digits)
+        return f"{_written(mean, self.digits)} ± {_written(statistics.stdev(values), self.digits)}"
+
+    def in_words(self, values: list | None) -> str:
+        """The values as they stand in a sentence: as `describe` has them, with −, except of an order.
+
+        Of an order: the signed mean, and behind it the standard deviation over seeds if chance has a part in it; +
+        means ahead, − behind, and a mean that rounds to zero has no sign.
+        """
+        if not values or self.kind != "ordering":
+            return self.describe(values).replace("-", "−")
+        mean = statistics.fmean(values)
+        sign = "" if round(mean, self.digits) == 0 else "−" if mean < 0 else "+"
+        text = f"{sign}{_written(abs(mean), self.digits)}"
+        if len(values) == 1 or self.certain:
+            return text
+        return f"{text} ± {_written(statistics.stdev(values), self.digits)}"
 
     def reported(self) -> str:
         """The paper's own number as a reader sees it; a dash where the paper has none."""
@@ -208,6 +225,14 @@ class Claim(_Model):
         else:
             text = f"{centre} ± {slack}"
         return f"{text} {self.unit}".rstrip()
+
+
+def _written(number: float, digits: int) -> str:
+    """A number with so many digits after the point; a very large one with two digits and a power of ten."""
+    if abs(number) < LONGEST:
+        return f"{number:.{digits}f}"
+    head, power = f"{number:.1e}".split("e")
+    return f"{head} × 10{str(int(power)).translate(RAISED)}"
 
 
 def _digits(number: float) -> int:

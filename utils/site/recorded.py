@@ -2,7 +2,8 @@
 
     ```{headline} gcn```              the headline claims, as a picture and a line each, for the top of a chapter
     ```{recorded-run} gcn```          all claims beside the recorded run, and where that was made
-    {recorded}`gcn:cora-accuracy`     a recorded value in a sentence; also of a control: gcn:cora-accuracy/mlp
+    {recorded}`gcn:cora-accuracy`     a recorded value in a sentence; also of a control: gcn:cora-accuracy/mlp; of an
+                                      order the signed difference, whose unit and terms the sentence has to give
     {verdict}`gcn:cora-accuracy`      the verdict on a claim
 
 All of them read the run that leads: the full one where there is one, else the quick one. A name that is not there, or a
@@ -97,15 +98,15 @@ class OfRecord(SphinxRole):
 
 
 class Recorded(OfRecord):
-    """A recorded value as the tables describe it: mean and deviation, wins, or slope."""
+    """A recorded value: mean and deviation over seeds, with a sign where it is a difference, or slope."""
 
     css = "recorded"
 
     def words(self, file: ClaimsFile, run: Run | None, name: str) -> nodes.Node:
-        """The described value."""
+        """The value, without its unit."""
         if run is None or name not in run.records:
             raise ClaimError(f"the leading run of {file.chapter} has no record {name!r}")
-        return nodes.Text(file.of_record(name).describe(run.records[name]))
+        return nodes.Text(file.of_record(name).in_words(run.records[name]))
 
 
 class VerdictOf(OfRecord):
