@@ -353,6 +353,55 @@ def test_words_are_replaced_by_words_of_their_shape_and_frequency():
     assert CHAPTER["spoiled"](["Aa", "Aa"], like, rng) is None
 
 
+def test_settings_are_tried_without_the_last_tenth_of_the_training_part(monkeypatch):
+    """Each trial trains on nine tenths of its text and is judged on the rest; held-out text is not touched."""
+    alphabet = CHAPTER["Alphabet"](PLAY)
+    ids, read, judged = alphabet.encode(PLAY), [], []
+    cut, poems = int(0.9 * len(ids)), int(0.9 * len(PLAY))
+
+    def losses(model, text, count):
+        judged.append(text.tolist())
+        return np.zeros((1, 1))
+
+    monkeypatch.setitem(CHAPTER, "train", lambda model, text, *more, **how: read.append(text.tolist()))
+    monkeypatch.setitem(CHAPTER, "nats", losses)
+    monkeypatch.setitem(CHAPTER, "letters", alphabet)
+    monkeypatch.setitem(CHAPTER, "learning", ids)
+    CHAPTER["tuning_loss"]({"width": 4}, {}, 0)
+    monkeypatch.setitem(CHAPTER, "ascii_letters", alphabet)
+    monkeypatch.setitem(CHAPTER, "code", PLAY)
+    CHAPTER["learn_code"](10, 4, 0.01, 0.1, True, 0)
+    monkeypatch.setitem(CHAPTER, "hanzi", alphabet)
+    monkeypatch.setitem(CHAPTER, "ci", PLAY)
+    monkeypatch.setitem(CHAPTER, "ci_held_out", PLAY[:300])
+    CHAPTER["learn_ci"](1, 4, False, 0.01, True, 0)
+    assert read == [ids[:cut].tolist()] * 2 + [ids[:poems].tolist()]
+    assert judged == [ids[cut:].tolist()] * 2 + [ids[poems:].tolist()]
+    CHAPTER["learn_code"](10, 4, 0.01, 0.1, False, 0)
+    CHAPTER["learn_ci"](1, 4, False, 0.01, False, 0)
+    assert read[3:] == [ids.tolist()] * 2 and judged[3:] == [ids[:300].tolist()]
+
+
+def test_what_stood_after_the_last_characters_is_counted_in_the_source_alone():
+    """With a property of the last two characters, two are chosen and suffice; with another source nothing is known."""
+    rng = np.random.default_rng(0)
+    source, asked = ("".join(rng.choice(list("abc"), 3000)) for _ in range(2))
+
+    def after(text):
+        return np.array([float(text[max(0, n - 1) : n + 1] in ("ab", "ca")) for n in range(len(text))])
+
+    found, length = CHAPTER["by_last_characters"](source, after(source), asked, after(asked))
+    assert found > 99.9 and length >= 2
+    short, _ = CHAPTER["by_last_characters"](source, after(source), asked, after(asked), most=1)
+    assert 50 < short < 99
+    turned = np.where(
+        np.arange(len(asked)) < len(asked) / 2, after(asked), 1 - after(asked)
+    )  # its second half is wrong
+    assert CHAPTER["by_last_characters"](source, after(source), asked, turned)[0] < 0.1
+    unknown, _ = CHAPTER["by_last_characters"]("xyz" * 500, np.zeros(1500), asked, after(asked))
+    assert unknown == 50
+
+
 def test_lines_are_judged_by_their_own_characters_and_nothing_else():
     """Network and table, against one row at a time without any filling."""
     alphabet = CHAPTER["Alphabet"]("abcdefghijk\n")
@@ -364,9 +413,9 @@ def test_lines_are_judged_by_their_own_characters_and_nothing_else():
         lambda ids: CHAPTER["table_cost"](table, ids),
     ):
         alone = [[cost(alphabet.encode(t + "\n")[None])[0][-(len(t) - 3) :].sum() for t in trio] for trio in trios]
-        wanted = [100 * np.mean([trio[0] < trio[n] for trio in alone]) for n in (1, 2)]
-        assert CHAPTER["preferred"](cost, alphabet, trios, 4) == wanted
-    assert wanted == [100, 100]
+        wanted = [[100.0 * (trio[0] < trio[n]) for trio in alone] for n in (1, 2)]
+        np.testing.assert_array_equal(CHAPTER["preferred"](cost, alphabet, trios, 4), wanted)
+    assert wanted == [[100, 100], [100, 100]]
 
 
 def test_what_fills_a_short_line_up_costs_nothing():
@@ -380,7 +429,7 @@ def test_what_fills_a_short_line_up_costs_nothing():
         found[0, 3 + 3 + 1 :] += beyond  # behind the end of the short line
         return found
 
-    assert CHAPTER["preferred"](cost, alphabet, trios, 4) == [100, 0]
+    np.testing.assert_array_equal(CHAPTER["preferred"](cost, alphabet, trios, 4), [[100, 100], [0, 0]])
 
 
 def test_lines_are_taken_with_what_stands_before_them():
