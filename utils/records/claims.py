@@ -22,7 +22,7 @@ Kind = Literal["exact", "interval", "at least", "at most", "ordering", "trend"]
 Verdict = Literal["reproduced", "close", "undecided", "not reproduced", "not run"]
 Identifier = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]*$")]
 Sentence = Annotated[str, Field(min_length=5)]
-LONGEST = 1e9  # what is as large is written with a power of ten
+LARGE = 1e9  # from here on numbers are written with a power of ten
 RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 PROTOCOL = ("split", "seeds", "metric", "selection")
 
@@ -229,7 +229,7 @@ class Claim(_Model):
 
 def _written(number: float, digits: int) -> str:
     """A number with so many digits after the point; a very large one with two digits and a power of ten."""
-    if abs(number) < LONGEST:
+    if abs(number) < LARGE:
         return f"{number:.{digits}f}"
     head, power = f"{number:.1e}".split("e")
     return f"{head} × 10{str(int(power)).translate(RAISED)}"
