@@ -41,17 +41,18 @@ print(json.dumps({{"ours": ours, "closed": str(cell["id"])}}))
 
 def outside(**more: str) -> dict[str, str]:
     """The environment of a reader who runs the smoke profile, without what belongs to this process, tree or machine."""
-    own = ("MIRROR", "RECORD", "KEPT", "SEED_SHIFT")
+    own = ("CACHE", "MIRROR", "RECORD", "KEPT", "SEED_SHIFT")
     foreign = ("GIT_", "PYTHON", "PYTEST", *(f"WALKTHROUGHS_{name}" for name in own))
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return {**kept, "WALKTHROUGHS_PROFILE": "smoke", "WALKTHROUGHS_QUIET": "1", "OMP_NUM_THREADS": "1", **more}
 
 
 def read(notebook: Path, **more: str) -> list[str]:
-    """Run a notebook that lies beside the archive; the files of utils that it used."""
+    """Run a notebook beside the archive for the first time, without data of earlier runs; the files of utils used."""
     code = READER.format(root=str(ROOT), notebook=str(notebook))
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=notebook.parent, env=outside(**more), capture_output=True, text=True)
+    first = outside(WALKTHROUGHS_CACHE=str(notebook.parent / "data"), **more)
+    done = subprocess.run(command, cwd=notebook.parent, env=first, capture_output=True, text=True)
     assert done.returncode == 0, f"{done.stdout[-1000:]}\n{done.stderr[-4000:]}"
     return json.loads(done.stdout.splitlines()[-1])["ours"]
 

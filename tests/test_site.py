@@ -743,6 +743,7 @@ def test_a_figure_opens_in_full_size_and_closes(browser, address):
     page = browser.new_page(viewport=DESK)
     page.goto(f"{address}chapters/gcn.html", wait_until="networkidle")
     button = page.locator("button.enlarge").first
+    button.wait_for(timeout=120_000)  # its script runs after that of the formulas, which is slow on a busy machine
     before = button.bounding_box()["width"]
     button.focus()
     page.keyboard.press("Enter")
