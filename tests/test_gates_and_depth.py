@@ -424,7 +424,7 @@ def test_letters_without_masks_are_the_layer_of_torch(cell):
     found, state = model.train()(x)
     torch.testing.assert_close(found, model.eval()(x)[0], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(model.train()(x, state)[0], model.eval()(x, state)[0], atol=1e-5, rtol=1e-4)
-    for way in ("none", "in and out", "per step", "variational"):
+    for way in ("none", "in and out", "window", "per step", "variational"):
         model = letter_model(way, cell=cell).eval()
         states, state = model.layer(model.embed(x))
         found, carried = model(x)
@@ -442,7 +442,7 @@ def test_the_state_is_dropped_and_the_cell_is_not(cell):
 
 
 def test_masks_are_one_for_all_steps_or_new_at_each_and_keep_the_mean():
-    for way, same in (("variational", True), ("per step", False), ("in and out", False)):
+    for way, same in (("variational", True), ("window", True), ("per step", False), ("in and out", False)):
         mask = letter_model(way).mask(0.25, 300, 40, 6)
         assert torch.equal(mask[0], mask[-1]) == same
         assert mask.unique().tolist() == pytest.approx([0, 4 / 3])
@@ -451,7 +451,8 @@ def test_masks_are_one_for_all_steps_or_new_at_each_and_keep_the_mean():
 
 def test_only_two_ways_mask_the_state():
     x = torch.randint(5, (30, 2))
-    for way, in_time in (("none", False), ("in and out", False), ("per step", True), ("variational", True)):
+    ways = {"none": False, "in and out": False, "window": False, "per step": True, "variational": True}
+    for way, in_time in ways.items():
         model, calls = letter_model(way).train(), []
         original = type(model).masked_steps
 
