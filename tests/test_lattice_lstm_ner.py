@@ -403,7 +403,8 @@ def test_the_setting_with_the_best_mean_of_whole_trainings_is_chosen():
         asked.append((seed, plan, search))
         return 90 - 1000 * abs(rate - 0.01) - 10 * abs(dropout - 0.1) + seed % 2
 
-    chapter["tuned"].__globals__.update(tagging=tagging, searched=searched)
+    tagging.__qualname__ = "tagging"  # as if it stood in the chapter
+    chapter |= {"tagging": tagging, "searched": searched}
     assert chapter["tuned"]("Resume", "words") == (0.01, 0.1)
     assert set(asked) == {(1000, (1, 8), True), (1001, (1, 8), True)}
     assert len(searched["words"]) == len(asked) / 2 and "0.01 / 0.1" in searched["words"]
