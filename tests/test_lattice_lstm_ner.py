@@ -312,14 +312,22 @@ def test_it_learns_a_few_sentences_by_heart(kind):
 
 
 def test_the_epoch_is_chosen_on_the_development_part():
-    """The test part is not looked at in training: other test sentences change nothing."""
+    """Nothing else is looked at in training: other test sentences change nothing."""
     chapter = fresh()
-    other = chapter["few"] | {"test": chapter["few"]["train"][:3]}
+    other, find, seen = chapter["few"] | {"test": chapter["few"]["train"][:3]}, chapter["find"], []
     weights = []
+
+    def watched(model, part):
+        seen.append(part)
+        return find(model, part)
+
+    chapter["find"] = watched
     for parts in (chapter["few"], other):
         task = chapter["numbered"](parts, [])
         model, _ = chapter["train"](task, 0.01, 0.5, 2, 0, size=8)
         weights.append(model.answer.weight)
+        assert len(seen) == 2 and all(part is task.validation for part in seen)
+        seen.clear()
     torch.testing.assert_close(*weights)
 
 
