@@ -22,6 +22,8 @@ SMALL = {
     "first_epochs": 1,
     "tuning": False,
     "seeds": 1,
+    "few_seeds": 1,
+    "weibo_seeds": 1,
     "looked_at": 4,
     "held_out": 12,
     "sentences": 16,
@@ -43,7 +45,8 @@ def fresh():
         "lattice": {"words": lexicon},
         "characters": {},
         "words": {"cut": chapter["likeliest_cut"]},
-        "permuted": {"words": chapter["permuted"](lexicon)},
+        "strings": {"words": chapter["exchanged"](lexicon, [text for part in parts.values() for text, _ in part])},
+        "wide gates": {"words": lexicon},
     }
     chapter["plans"] = {"Resume": (1, 8), "Weibo": (1, 9)}
     return chapter
@@ -166,12 +169,27 @@ def test_the_cuts_are_those_of_all_cuts():
     assert chapter["likeliest_cut"]("") == chapter["longest_match"]("") == []
 
 
-def test_the_permuted_lexicon_has_the_same_words_under_other_letters():
-    words = ["东西", "西南", "南北东", "东"]
-    found = CHAPTER["permuted"](words, seed=1)
-    assert [len(w) for w in found] == [2, 2, 3, 1] and len(set(found)) == 4
-    back = dict(zip("".join(found), "".join(words), strict=True))
-    assert len(back) == 4 and "".join(back[c] for c in "".join(found)) == "".join(words)
+@given(st.lists(st.text("东西南北", max_size=12), max_size=5), st.sets(st.text("东西南北", min_size=2, max_size=3)))
+def test_words_are_exchanged_for_strings_that_are_none_and_not_more_frequent(texts, words):
+    made = CHAPTER["exchanged"](words, texts)
+
+    def count(string):
+        return sum(text[k:].startswith(string) for text in texts for k in range(len(text)))
+
+    there = sorted(word for word in words if count(word))
+    assert len(made) == len(set(made)) <= len(there) and not words & set(made)
+    for length in (2, 3):
+        ours = sorted((count(w) for w in made if len(w) == length), reverse=True)
+        theirs = sorted((count(w) for w in there if len(w) == length), reverse=True)
+        assert all(a > 0 for a in ours) and len(ours) <= len(theirs)
+        assert all(a <= b for a, b in zip(ours, theirs, strict=False))
+
+
+def test_each_word_has_its_string_where_there_are_enough():
+    """As long, and as frequent: 西南 and 南西 occur once, 东西 and 北北 twice."""
+    texts = ["东西南西", "东西北北北", "山"]
+    made = CHAPTER["exchanged"](["东西", "西南", "门门"], texts)
+    assert made[0] == "北北" and made[1] in ("南西", "西北") and len(made) == 2
 
 
 # ---- the layer
@@ -294,14 +312,22 @@ def test_it_learns_a_few_sentences_by_heart(kind):
 
 
 def test_the_epoch_is_chosen_on_the_development_part():
-    """The test part is not looked at in training: other test sentences change nothing."""
+    """Nothing else is looked at in training: other test sentences change nothing."""
     chapter = fresh()
-    other = chapter["few"] | {"test": chapter["few"]["train"][:3]}
+    other, find, seen = chapter["few"] | {"test": chapter["few"]["train"][:3]}, chapter["find"], []
     weights = []
+
+    def watched(model, part):
+        seen.append(part)
+        return find(model, part)
+
+    chapter["find"] = watched
     for parts in (chapter["few"], other):
         task = chapter["numbered"](parts, [])
         model, _ = chapter["train"](task, 0.01, 0.5, 2, 0, size=8)
         weights.append(model.answer.weight)
+        assert len(seen) == 2 and all(part is task.validation for part in seen)
+        seen.clear()
     torch.testing.assert_close(*weights)
 
 
@@ -340,13 +366,12 @@ def test_a_run_measures_all_that_is_recorded():
     chapter = fresh()
     for kind in chapter["kinds"]:
         run = chapter["tagging"]("Resume", kind, 0.01, 0.5, (1, 8), False, 0)
-        assert {"development", "test", "NAM", "NOM", "news"} <= set(run)
-        assert ("held" in run) == (kind == "lattice")
-    run = chapter["tagging"]("Resume", "lattice", 0.01, 0.5, (1, 8), False, 0)
-    bounds = 100 / (1 + np.e), 100 * np.e / (1 + np.e)
-    assert all(s == 0 or s <= bounds[1] for s in run["shares"].values())
-    assert 0 <= run["held"] <= 100 and 0 <= run["no words"] <= 100
-    assert chapter["tuned"]("Resume", "words") == chapter["FOUND"]
+        assert {"development", "test", "NAM", "NOM", "news", "home"} <= set(run)
+        assert ("held gates" in run) == (kind not in ("characters", "words"))
+        low, high = (1, 99) if kind == "wide gates" else (100 / (1 + np.e), 100 * np.e / (1 + np.e))
+        if "shares" in run:
+            assert all(s == 0 or low <= s <= high for s in run["shares"].values())
+            assert 0 <= run["held cells"] <= 100 and 0 <= run["no words"] <= 100
 
 
 def test_the_search_sees_the_development_part_alone_and_rivals_train_as_long():
@@ -354,16 +379,43 @@ def test_the_search_sees_the_development_part_alone_and_rivals_train_as_long():
     seen = []
     train = chapter["train"]
 
-    def watched(task, rate, dropout, epochs, seed, size):
-        seen.append((len(task.train), epochs, size))
-        return train(task, rate, dropout, epochs, seed, size)
+    def watched(task, rate, dropout, epochs, seed, size, **form):
+        seen.append((len(task.train), epochs, size, *form))
+        return train(task, rate, dropout, epochs, seed, size, **form)
 
     chapter["train"] = watched
     found = chapter["tagging"]("Weibo", "characters", 0.01, 0.5, (1, 12), True, 0)
-    chapter["sets"]["Weibo"]["test"] = []  # an empty test part changes nothing in a search
+    chapter["sets"]["Weibo"] = chapter["sets"]["Weibo"] | {"test": []}  # an empty test part changes nothing
     assert found == chapter["tagging"]("Weibo", "characters", 0.01, 0.5, (1, 12), True, 0)
-    chapter["tagging"]("Weibo", "lattice", 0.01, 0.5, (1, 12), False, 0)
-    assert seen == [(3, 2, 2), (3, 2, 2), (16, 1, 12)]
+    for kind in ("lattice", "strings", "words", "wide gates"):
+        chapter["tagging"]("Resume", kind, 0.01, 0.5, (1, 12), False, 0)
+    assert seen == [(16, 2, 12), (16, 2, 12), (16, 1, 12), (16, 1, 12), (16, 2, 12), (16, 1, 12, "layer")]
+
+
+@given(st.integers(0, 5), st.integers(0, 5))
+def test_uphill_ends_on_the_top_of_a_single_hill(start, top):
+    asked = []
+
+    def value(rung):
+        asked.append(rung)
+        return -abs(rung - top)
+
+    assert CHAPTER["uphill"](tuple(range(6)), start, value) == top
+    assert len(asked) == len(set(asked)) and {max(top - 1, 0), min(top + 1, 5)} <= set(asked)
+
+
+def test_the_setting_with_the_best_mean_of_whole_trainings_is_chosen():
+    chapter, searched, asked = fresh(), {}, []
+
+    def tagging(name, kind, rate, dropout, plan, search, seed):
+        asked.append((seed, plan, search))
+        return 90 - 1000 * abs(rate - 0.01) - 10 * abs(dropout - 0.1) + seed % 2
+
+    tagging.__qualname__ = "tagging"  # as if it stood in the chapter
+    chapter |= {"tagging": tagging, "searched": searched}
+    assert chapter["tuned"]("Resume", "words") == (0.01, 0.1)
+    assert set(asked) == {(1000, (1, 8), True), (1001, (1, 8), True)}
+    assert len(searched["words"]) == len(asked) / 2 and "0.01 / 0.1" in searched["words"]
 
 
 def test_held_gates_change_nothing_in_a_network_whose_gates_are_constant():
@@ -374,8 +426,30 @@ def test_held_gates_change_nothing_in_a_network_whose_gates_are_constant():
         for weight in (layer.link.weight, layer.end.weight):
             nn.init.zeros_(weight)
     plain = chapter["scores"](task.test, chapter["find"](model, task.test))[2]
-    assert chapter["held_gates"](model, task.test) == plain
+    assert chapter["held"](model, task.test, "gate") == plain
     assert all("gate" not in vars(layer) for layer in model.lattice)  # back to the method
+
+
+def test_held_cells_have_the_mean_of_all_words():
+    """Of each direction, over the whole part: what the gates saw before, and what is in the cells afterwards."""
+    chapter = fresh()
+    task = chapter["numbered"](chapter["few"], chapter["lexicon"])
+    torch.manual_seed(0)
+    model = chapter["Tagger"](task)
+    seen = {layer: [] for layer in model.lattice}
+
+    class Watched(chapter["LatticeLSTM"]):
+        def gate(self, at_end, cells):
+            seen[self].append(cells)
+            return super().gate(at_end, cells)
+
+    for layer in model.lattice:
+        layer.__class__ = Watched
+    chapter["held"](model, task.test, "cell")
+    for calls in seen.values():
+        before, after = (torch.cat(part) for part in (calls[: len(calls) // 2], calls[len(calls) // 2 :]))
+        assert len(before) == len(after) > 1 and before.std(0).min() > 0
+        torch.testing.assert_close(after, before.mean(0).expand_as(after))
 
 
 def test_how_words_lie_to_entities():
@@ -388,9 +462,9 @@ def test_cutting_is_tagging_with_one_type():
     chapter = fresh()
     parts = {name: part[:12] for name, part in chapter["made_up_sentences"](True).items()}
     assert all(sum(e - b + 1 for b, e, _ in words) == len(text) for text, words in parts["train"])
-    chapter["cut_sets"] = {"UD": parts}
+    chapter["gold"] = parts
     assert chapter["cut_by"](chapter["longest_match"], parts["test"]) > 99
-    assert 0 <= chapter["cutting"]("UD", "lattice", 1, 0) <= 100
+    assert 0 <= chapter["cutting"]("lattice", 1, 0) <= 100
 
 
 # ---- the solutions of the exercises
