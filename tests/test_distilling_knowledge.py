@@ -44,7 +44,7 @@ def fresh(replace=None):
     answers = [5 * F.one_hot(y, 10).float() + torch.randn(400, 10) for _ in range(2)]
     chapter |= {"DEVICE": "cpu", "settings": SMALL, "x": x, "y": y, "x_test": x[::9].clone(), "y_test": y[::9].clone()}
     chapter["teachers"] = [(a, a[::9], s) for a, s in zip(answers, states, strict=True)]
-    speech = chapter["stand_in_speech"](recordings=700)
+    speech = chapter["stand_in_speech"](recordings=chapter["VALIDATION"] + 700)
     chapter["speech"] = chapter["windows"](*speech)
     chapter["rows"] = {"labels": [7]}
     chapter["how"] = SMALL["recordings"], 3, SMALL["speech_epochs"], 2
@@ -244,6 +244,12 @@ def test_recordings_are_in_one_part_only_and_scaled_by_the_training_part():
     assert len(sound) == len(states) and len(test_sound) == len(test_states)
     torch.testing.assert_close(sound.mean(0), torch.zeros(65), atol=1e-4, rtol=0)
     assert not {tuple(row) for row in sound.tolist()} & {tuple(row) for row in test_sound.tolist()}
+    frames, _, recording = chapter["speech"]
+    chapter["speech"] = frames, recording, recording  # each window tells which recording it is from
+    _, learned, _, tested = chapter["speech_split"](0, 60)
+    assert len(set(learned.tolist())) == 60 and len(set(tested.tolist())) == 600
+    assert not set(learned.tolist()) & set(tested.tolist())
+    assert min(learned.min(), tested.min()) >= chapter["VALIDATION"]  # on these epochs were chosen
 
 
 def test_speech_is_distilled_from_all_members_and_the_control_from_labels():
@@ -254,12 +260,15 @@ def test_speech_is_distilled_from_all_members_and_the_control_from_labels():
         return model
 
     chapter["learn"] = spy
-    found = chapter["speech_run"](50, 3, 2, 2, 0)
-    assert set(found) == {"alone, training", "alone", "together", "distilled", "from one", "labels"}
-    assert [epochs for _, epochs, _, _ in calls] == [2] * 6
-    soft, one, hard = (targets for targets, *_ in calls[3:])
-    assert not torch.allclose(soft, one) and torch.equal(hard, calls[0][0])
-    assert [T for _, _, T, _ in calls] == [1, 1, 1, 2, 2, 1] and calls[3][3] is not None
+    found = chapter["speech_run"](50, 3, 2, 5, 2, 0)
+    assert set(found) == {
+        *("alone, training", "alone", "together", "labels"),
+        *("distilled", "distilled from one", "distilled, fewer epochs"),
+    }
+    assert [epochs for _, epochs, _, _ in calls] == [2, 2, 2, 5, 5, 2, 2]
+    soft, one, short, hard = (targets for targets, *_ in calls[3:])
+    assert not torch.allclose(soft, one) and torch.equal(soft, short) and torch.equal(hard, calls[0][0])
+    assert [T for _, _, T, _ in calls] == [1, 1, 1, 2, 2, 2, 1] and calls[3][3] is not None
     torch.testing.assert_close(soft.sum(1), torch.ones(len(soft)))
 
 
@@ -380,5 +389,5 @@ def test_exercise_groups(capsys):
 
 def test_exercise_pair():
     after, _ = solved(4)
-    assert after["how"][2] == after["epochs"] == SMALL["speech_epochs"]
+    assert after["how"][2:4] == tuple(after["epochs"]) == (SMALL["speech_epochs"], 2)
     assert after["gain"] == after["pair"]["together"] - after["pair"]["alone"]
