@@ -226,6 +226,21 @@ def test_the_best_epoch_is_kept():
     assert history == [3, 1, 2] and model.weight.item() == model.seen[1] != model.seen[2]
 
 
+def test_a_last_batch_of_one_is_left_out():
+    class Normed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.sizes = nn.BatchNorm1d(1), []
+
+        def loss(self, x):
+            self.sizes += [len(x)] * self.training
+            return self.norm(x).square().mean()
+
+    model, x = Normed(), torch.randn(5, 1)
+    assert len(CHAPTER["train"](model, (x,), (x,), 3, batch=2)) == 3
+    assert model.sizes == [2, 2] * 3
+
+
 def test_pairs_are_balanced(small):
     chapter, data = small
     test = data["learn"]
