@@ -315,6 +315,8 @@ def test_every_chapter_leads_with_its_headline_claims(soups):
         chosen = [claim.id for claim in claims.load(name).claims if claim.headline]
         places = soups[name].select(".headlines")
         assert len(places) == 1, f"{name} has no headline directive, or two"
+        numbers = " ".join(place.get_text() for place in places[0].select("li .numbers"))
+        assert ("±" in numbers) == ("±" in places[0].select_one("p.from").get_text()), f"{name}: what ± means"
         assert [link["href"].partition("#claim-")[2] for link in places[0].select("li > a")] == chosen
         rows = rows_of(soups[name])
         assert [badge(line) for line in places[0].select("li")] == [badge(rows[claim]) for claim in chosen]
